@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, configuration, names, seeds, files and progress."""

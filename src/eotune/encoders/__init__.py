@@ -1,0 +1,1 @@
+"""Pretrained models behind one face."""

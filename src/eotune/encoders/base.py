@@ -1,0 +1,217 @@
+"""What an encoder is: two towers in one space, how their inputs are prepared, and where they can be adapted."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eotune.encoders.preprocess import ImageTransform
+
+TowerName = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer block: where it can be adapted. Paths are relative to the encoder module.
+
+    Attributes:
+        path: The block.
+        attention: Its self-attention module.
+        mlp: The module whose output is the MLP's, before the residual sum (BERT: the second dense layer).
+        width: Size of a token's vector.
+        causal: Whether a token may attend only to itself and those before it.
+    """
+
+    path: str
+    attention: str
+    mlp: str
+    width: int
+    causal: bool
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One side of a dual encoder.
+
+    Attributes:
+        name: ``image`` or ``text``.
+        path: The transformer, relative to the encoder module.
+        projection: The projection head into the shared space, relative to the encoder; None where there is none.
+        blocks: Its transformer blocks, from the input up.
+    """
+
+    name: TowerName
+    path: str
+    projection: str | None
+    blocks: tuple[Block, ...]
+
+
+@dataclass
+class DualOutput:
+    """What one forward pass gives.
+
+    Attributes:
+        image_embeddings: ``(n, d)``, as the model gives them (not normalised).
+        text_embeddings: ``(m, d)``, likewise.
+        logit_scale: Scalar, the factor on cosine similarities (already exponentiated and clamped).
+        logit_bias: Scalar added to logits, for sigmoid-trained models; None elsewhere.
+    """
+
+    image_embeddings: Tensor
+    text_embeddings: Tensor
+    logit_scale: Tensor
+    logit_bias: Tensor | None = None
+
+
+class DualEncoder(nn.Module):
+    """An image tower and a text tower in one space.
+
+    Subclasses hold the models and implement the ``NotImplementedError`` methods. Weights are float32 in memory;
+    precision is chosen per call by autocast.
+
+    Attributes:
+        name: The string that loads this encoder again (``hf:...``, ``composed:...``, ``tiny``, ...).
+        dim: Size ``d`` of the shared space.
+        transform: How an image becomes ``(3, h, w)`` uint8, and its normalisation.
+        max_tokens: Longest text in tokens; longer ones are cut.
+        towers: ``{"image": Tower, "text": Tower}``.
+        backbones: Name to path of the transformers models inside, for PEFT: ``{"": "model"}`` for one model that
+            holds both towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
+        max_logit_scale: Upper clamp of the logit scale; None for no clamp.
+    """
+
+    name: str
+    dim: int
+    transform: ImageTransform
+    max_tokens: int
+    towers: dict[TowerName, Tower]
+    backbones: dict[str, str]
+    max_logit_scale: float | None = 100.0
+
+    # --- what a subclass implements -------------------------------------------------------------------------------
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Map normalised pixels ``(n, 3, h, w)`` to ``(n, d)``, with gradients, not normalised."""
+        raise NotImplementedError
+
+    def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map token ids and mask ``(n, t)`` to ``(n, d)``, with gradients, not normalised."""
+        raise NotImplementedError
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Return ``input_ids`` and ``attention_mask``, each ``(n, t)`` with t <= max_tokens, padded on the right."""
+        raise NotImplementedError
+
+    @property
+    def log_scale(self) -> nn.Parameter:
+        """The learned logit scale, in log."""
+        raise NotImplementedError
+
+    @property
+    def log_scale_name(self) -> str:
+        """The name of :attr:`log_scale` among ``named_parameters()``."""
+        return next(name for name, parameter in self.named_parameters() if parameter is self.log_scale)
+
+    @property
+    def logit_bias(self) -> nn.Parameter | None:
+        """The learned logit bias of sigmoid-trained models; None elsewhere."""
+        return None
+
+    def save(self, directory: Path) -> None:
+        """Write the whole encoder in a layout that ``eotune.encoders.load`` reads."""
+        raise NotImplementedError
+
+    # --- what every encoder shares --------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_scale.device
+
+    def logit_scale(self) -> Tensor:
+        """The factor on cosine similarities: exp of the learned value, clamped to ``max_logit_scale``."""
+        scale = self.log_scale.exp()
+        return scale if self.max_logit_scale is None else scale.clamp(max=self.max_logit_scale)
+
+    def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> DualOutput:
+        """Embed images (uint8 ``(n, 3, h, w)``, normalised here, on the device) and texts in one pass."""
+        return DualOutput(
+            self.image_features(self.transform.normalise(pixels)),
+            self.text_features(input_ids, attention_mask),
+            self.logit_scale(),
+            self.logit_bias,
+        )
+
+    @torch.inference_mode()
+    def embed_pixels(self, pixels: Tensor, *, precision: str = "fp32") -> np.ndarray:
+        """Embed uint8 ``(n, 3, h, w)``; returns float32 ``(n, d)`` of unit length."""
+        with evaluating(self), autocast(self.device, precision):
+            features = self.image_features(self.transform.normalise(pixels.to(self.device, non_blocking=True)))
+        return _unit(features)
+
+    @torch.inference_mode()
+    def embed_tokens(self, tokens: dict[str, Tensor], *, precision: str = "fp32") -> np.ndarray:
+        """Embed what :meth:`tokenize` returned; returns float32 ``(n, d)`` of unit length."""
+        with evaluating(self), autocast(self.device, precision):
+            features = self.text_features(*(tokens[key].to(self.device) for key in ("input_ids", "attention_mask")))
+        return _unit(features)
+
+    def embed_images(
+        self, images: Sequence[np.ndarray], *, batch_size: int = 64, precision: str = "fp32"
+    ) -> np.ndarray:
+        """Embed RGB images, uint8 ``(h, w, 3)`` of any size; returns float32 ``(n, d)`` of unit length."""
+        batches = [
+            self.embed_pixels(
+                torch.from_numpy(np.stack([self.transform(image) for image in images[start : start + batch_size]])),
+                precision=precision,
+            )
+            for start in range(0, len(images), batch_size)
+        ]
+        return np.concatenate(batches) if batches else np.zeros((0, self.dim), np.float32)
+
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256, precision: str = "fp32") -> np.ndarray:
+        """Embed texts; returns float32 ``(n, d)`` of unit length, in the order given.
+
+        Texts are batched by length, so that short ones are not padded to the longest.
+        """
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        result = np.zeros((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), batch_size):
+            chosen = order[start : start + batch_size]
+            result[chosen] = self.embed_tokens(self.tokenize([texts[i] for i in chosen]), precision=precision)
+        return result
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the weights and the preprocessing: equal exactly when embeddings are."""
+        digest = hashlib.sha256(repr((self.transform, self.max_tokens)).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside, and back to what it was after."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the autocast context for ``fp32`` (off), ``bf16`` or ``fp16`` on ``device``."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def _unit(features: Tensor) -> np.ndarray:
+    return nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
