@@ -1,0 +1,1 @@
+"""The one trainer: it runs a method's phases, with checkpoints and resume."""
