@@ -67,7 +67,12 @@ class PhaseTrainer(Trainer):
         callbacks: list[Any],
     ) -> None:
         super().__init__(
-            model=model, args=arguments, train_dataset=work.dataset, data_collator=work.collate, callbacks=callbacks
+            model=model,
+            args=arguments,
+            train_dataset=work.dataset,
+            eval_dataset=work.dataset,  # asked for by the base class; evaluate() below has its own
+            data_collator=work.collate,
+            callbacks=callbacks,
         )
         self.work = work
         self.betas = betas

@@ -1,0 +1,1 @@
+"""Data, objective and metrics that belong together."""

@@ -1,0 +1,208 @@
+"""Image-text retrieval: its data, its objective, its figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from eotune.core.config import Config
+from eotune.core.errors import InputError
+from eotune.core.progress import progress
+from eotune.core.seeds import derive_seed
+from eotune.data.cache import ImageCache
+from eotune.data.captions import CaptionSet, read_captions
+from eotune.data.images import BandConfig
+from eotune.data.splits import random_split
+from eotune.encoders.base import DualEncoder
+from eotune.metrics.retrieval import RetrievalResult, retrieval_metrics
+from eotune.tasks.objective import DualObjective, ObjectiveConfig
+from eotune.tasks.pairs import PairDataset, PairMode, caption_key
+from eotune.training.config import TrainingConfig
+from eotune.training.trainer import Work
+
+
+class CaptionData(Config):
+    """Where captioned images are.
+
+    Attributes:
+        captions: Karpathy JSON, HarMA/PIR list JSON, or JSONL. Relative paths start at the current directory.
+        images: Folder that the file's image paths start at; the file's own folder where not given.
+        split: Take only this split.
+        limit: Take only the first n images, for a quick look.
+        bands: How rasters become RGB.
+    """
+
+    captions: Path
+    images: Path | None = None
+    split: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    bands: BandConfig | None = None
+
+    def read(self) -> CaptionSet:
+        """Read the set.
+
+        Raises:
+            InputError: Anything is wrong with the file or its images.
+        """
+        captions = read_captions(self.captions, images=self.images, split=self.split)
+        return captions if self.limit is None else captions.subset(range(min(self.limit, len(captions))))
+
+
+class RetrievalConfig(Config):
+    """The retrieval task of a recipe.
+
+    Attributes:
+        train: Trained on.
+        validation: Chooses the best epoch: a set, or the share of training images to hold out for it.
+        test: Read once, at the end.
+        pairs: What an epoch is; see :class:`~eotune.tasks.pairs.PairDataset`.
+        objective: Overrides of the method's own objective.
+    """
+
+    name: Literal["retrieval"] = "retrieval"
+    train: CaptionData
+    validation: CaptionData | float = 0.1
+    test: CaptionData
+    pairs: PairMode = "distinct"
+    objective: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """The three splits, read."""
+
+    train: CaptionSet
+    validation: CaptionSet
+    test: CaptionSet
+
+
+def read_data(config: RetrievalConfig, seed: int) -> RetrievalData:
+    """Read all splits; a validation share is held out of the training images by ``seed``."""
+    train, test = config.train.read(), config.test.read()
+    if isinstance(config.validation, CaptionData):
+        return RetrievalData(train, config.validation.read(), test)
+    share = config.validation
+    if not 0 < share < 1 or round(share * len(train)) < 1:
+        raise InputError(
+            f"task.validation: {share} of {len(train)} training images is no validation set",
+            remedy="give a share between 0 and 1, or a set of its own",
+        )
+    kept, held = random_split(len(train), (1 - share, share), seed=derive_seed(seed, "validation"))
+    return RetrievalData(train.subset(kept), train.subset(held), test)
+
+
+class EvaluationSet:
+    """Captioned images ready to be embedded again and again: decoded, resized and tokenised once.
+
+    Args:
+        captions: The set.
+        encoder: Its transform and tokenizer.
+        bands: How rasters become RGB.
+        description: For the progress bar.
+    """
+
+    def __init__(
+        self, captions: CaptionSet, encoder: DualEncoder, *, bands: BandConfig | None = None, description: str = ""
+    ) -> None:
+        self.captions = captions
+        cache = ImageCache([captions.path(sample) for sample in captions.samples], bands=bands, memory_limit_bytes=0)
+        size = encoder.transform.size
+        pixels = np.empty((len(captions), 3, size, size), np.uint8)
+        indices = progress(range(len(captions)), description=description or "decoding")
+        for index in indices:
+            pixels[index] = encoder.transform(cache[index])
+        self.pixels = torch.from_numpy(pixels)
+        self.texts: list[str] = [text for sample in captions.samples for text in sample.captions]
+        self.image_index = np.repeat(np.arange(len(captions)), [len(sample.captions) for sample in captions.samples])
+
+    def embed(self, encoder: DualEncoder, *, batch_size: int, precision: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and text embeddings, float32 of unit length; repeated texts are embedded once."""
+        images = np.concatenate(
+            [encoder.embed_pixels(chunk, precision=precision) for chunk in self.pixels.split(batch_size)]
+        )
+        unique = list(dict.fromkeys(self.texts))
+        position = {text: number for number, text in enumerate(unique)}
+        texts = encoder.embed_texts(unique, batch_size=2 * batch_size, precision=precision)
+        return images, texts[[position[text] for text in self.texts]]
+
+    def evaluate(
+        self, encoder: DualEncoder, *, batch_size: int = 128, precision: str = "fp32", bootstrap: int = 0, seed: int = 0
+    ) -> RetrievalResult:
+        """Embed and measure."""
+        images, texts = self.embed(encoder, batch_size=batch_size, precision=precision)
+        return self.measure(images, texts, bootstrap=bootstrap, seed=seed)
+
+    def measure(self, images: np.ndarray, texts: np.ndarray, *, bootstrap: int, seed: int) -> RetrievalResult:
+        """Measure embeddings that :meth:`embed` returned."""
+        return retrieval_metrics(
+            images,
+            texts,
+            self.image_index,
+            captions=[caption_key(text) for text in self.texts],
+            bootstrap=bootstrap,
+            seed=seed,
+        )
+
+
+def evaluate_retrieval(
+    encoder: DualEncoder,
+    captions: CaptionSet,
+    *,
+    batch_size: int = 128,
+    precision: str = "fp32",
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> RetrievalResult:
+    """Measure image-text retrieval of ``encoder`` on ``captions``: recalls, mR, intervals."""
+    ready = EvaluationSet(captions, encoder)
+    return ready.evaluate(encoder, batch_size=batch_size, precision=precision, bootstrap=bootstrap, seed=seed)
+
+
+def objective_config(config: RetrievalConfig, of_method: Mapping[str, Any]) -> ObjectiveConfig:
+    """Return the method's objective with the recipe's overrides on top."""
+    return ObjectiveConfig.model_validate({**of_method, **config.objective})
+
+
+class RetrievalTraining:
+    """What the phases of one run share: decoded images and the validation set.
+
+    Args:
+        config: The task.
+        data: Its splits.
+        encoder: Before or after the method was applied; only its transform and tokenizer are read here.
+        training: Settings.
+        seed: Of the run.
+    """
+
+    def __init__(
+        self, config: RetrievalConfig, data: RetrievalData, encoder: DualEncoder, training: TrainingConfig, seed: int
+    ) -> None:
+        self.config = config
+        self.encoder = encoder
+        self.training = training
+        limit = None if training.cache_gigabytes == "auto" else int(training.cache_gigabytes * 2**30)
+        cache = ImageCache(
+            [data.train.path(sample) for sample in data.train.samples],
+            bands=config.train.bands,
+            max_side=2 * encoder.transform.size,
+            memory_limit_bytes=limit,
+        )
+        cache.fill()
+        self.pairs = PairDataset(data.train, encoder, cache, training.augmentation, mode=config.pairs, seed=seed)
+        bands = config.validation.bands if isinstance(config.validation, CaptionData) else config.train.bands
+        self.validation = EvaluationSet(data.validation, encoder, bands=bands)
+
+    def work(self, objective: Mapping[str, Any], no_decay: frozenset[str]) -> Work:
+        """Return what a phase trains on and towards."""
+        return Work(
+            dataset=self.pairs,
+            collate=self.pairs.collate,
+            loss=DualObjective(objective_config(self.config, objective)),
+            evaluate=lambda: self.validation.evaluate(self.encoder, precision=self.training.precision).values,
+            no_decay=no_decay,
+            primary="mR",
+        )
