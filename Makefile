@@ -1,0 +1,38 @@
+# Everything happens inside .venv, made on first use with the pinned versions of constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint test-interop bench clean help
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("eotune needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,offline-text]'
+	@touch $@
+
+demo: $(INSTALLED)  ## the main job in miniature, offline: a report at runs/demo/report.html
+	rm -rf runs/demo
+	$(BIN)/eotune demo --out runs/demo
+
+test: $(INSTALLED)  ## all tests that need no download
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED)  ## style, types, and which way imports point
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-interop: $(INSTALLED)  ## against torchvision, timm and open_clip (several GB)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,interop]'
+	$(BIN)/python -m pytest -m interop tests/interop
+
+bench: $(INSTALLED)  ## ratios against named peers
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove the environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
