@@ -84,6 +84,8 @@ class DualEncoder(nn.Module):
         backbones: Name to path of the transformers models inside, for PEFT: ``{"": "model"}`` for one model that
             holds both towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
         max_logit_scale: Upper clamp of the logit scale; None for no clamp.
+        temperature: Where a method adds one, similarities are divided by it and the pretrained logit scale rests.
+        pretrained_parameters: Number of parameters before a method adapted the encoder; None while none has.
     """
 
     name: str
@@ -93,6 +95,12 @@ class DualEncoder(nn.Module):
     towers: dict[TowerName, Tower]
     backbones: dict[str, str]
     max_logit_scale: float | None = 100.0
+    temperature: nn.Parameter | None
+    pretrained_parameters: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("temperature", None)
 
     # --- what a subclass implements -------------------------------------------------------------------------------
 
@@ -123,6 +131,10 @@ class DualEncoder(nn.Module):
         """The learned logit bias of sigmoid-trained models; None elsewhere."""
         return None
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+        raise NotImplementedError
+
     def save(self, directory: Path) -> None:
         """Write the whole encoder in a layout that ``eotune.encoders.load`` reads."""
         raise NotImplementedError
@@ -136,6 +148,8 @@ class DualEncoder(nn.Module):
 
     def logit_scale(self) -> Tensor:
         """The factor on cosine similarities: exp of the learned value, clamped to ``max_logit_scale``."""
+        if self.temperature is not None:
+            return 1 / self.temperature
         scale = self.log_scale.exp()
         return scale if self.max_logit_scale is None else scale.clamp(max=self.max_logit_scale)
 

@@ -1,0 +1,42 @@
+"""From the string that names an encoder to the encoder."""
+
+from collections.abc import Callable
+
+from eotune.core.errors import InputError
+from eotune.core.lookup import resolve, unknown_name
+from eotune.encoders.base import DualEncoder
+
+_SCHEMES = {
+    "hf": "eotune.encoders.hf:load_hf",
+    "composed": "eotune.encoders.composed:load_composed",
+    "open_clip": "eotune.encoders.open_clip:load_open_clip",
+    "tiny": "eotune.encoders.tiny:load_tiny",
+}
+
+
+def load(name: str, *, image_size: int | None = None) -> DualEncoder:
+    """Load a pretrained dual encoder, in float32, on the CPU.
+
+    Args:
+        name: ``hf:ID_OR_DIR`` (CLIP, SigLIP, SigLIP 2), ``composed:DIR``, ``composed:IMAGE+TEXT@DIM`` (a new pair),
+            ``open_clip:ARCH@TAG_OR_FILE``, or ``tiny``.
+        image_size: Side of the square that the model sees; None takes the model's own.
+
+    Raises:
+        InputError: The name is not one of these, or what it names cannot be read.
+
+    Example:
+        >>> load("tinny")
+        Traceback (most recent call last):
+        ...
+        eotune.core.errors.InputError: unknown encoder scheme 'tinny'; did you mean 'tiny'? Known: composed, hf, ...
+    """
+    scheme, colon, rest = name.partition(":")
+    if scheme not in _SCHEMES:
+        raise unknown_name("encoder scheme", scheme, _SCHEMES)
+    if bool(rest) != (scheme != "tiny"):
+        raise InputError(f"encoder {name!r}", remedy="write for instance hf:openai/clip-vit-base-patch32, or tiny")
+    loader: Callable[..., DualEncoder] = resolve(_SCHEMES[scheme])
+    encoder = loader(rest, image_size=image_size) if colon else loader(image_size=image_size)
+    encoder.name = name
+    return encoder.eval()
