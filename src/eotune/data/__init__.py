@@ -1,0 +1,1 @@
+"""Readers and splits of overhead images: captions, rasters, synthetic scenes."""

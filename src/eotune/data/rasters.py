@@ -1,0 +1,164 @@
+"""GeoTIFF and other rasters through rasterio: any bands and types, scale and offset, nodata, decimated reading."""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eotune.core.errors import InputError
+from eotune.data.bands import BandConfig, select_bands
+
+# Plain formats only: GDAL would also follow a VRT, whatever its suffix, to files elsewhere and to the network.
+_DRIVERS = ("GTiff", "PNG", "JPEG", "JP2OpenJPEG")
+
+# Above this many pixels (64 Mi) a raster is read decimated even where nobody asks for it: no model sees more.
+_MAX_PIXELS = 2**26
+
+# warnings.catch_warnings changes the whole process's filters, and images are opened from many threads.
+_FILTERS = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What was read of a raster.
+
+    Attributes:
+        values: float32 ``(c, h, w)``, NaN where there is no data.
+        dtype: Of the file.
+        is_scaled: Whether a scale or offset of the file was applied.
+    """
+
+    values: np.ndarray
+    dtype: np.dtype[Any]
+    is_scaled: bool
+
+
+def read_bands(path: Path, bands: BandConfig | None = None, *, max_side: int | None = None) -> np.ndarray:
+    """Read bands of a raster as float32 ``(c, h, w)``, in physical units where the file gives scale and offset.
+
+    Args:
+        path: GeoTIFF (also COG), JPEG 2000, PNG or JPEG.
+        bands: Which bands, in which order; all where it (or its ``bands``) is None.
+        max_side: Read decimated, so that the shorter side has at most this many pixels. Averages, nodata left out.
+
+    Returns:
+        Values; NaN where there is no data, whatever stands for that in the file.
+
+    Raises:
+        InputError: The file cannot be read, a band is not there, or no pixel holds data.
+    """
+    config = bands or BandConfig()
+    return load_bands(Path(path), config, display=False, max_side=max_side).values
+
+
+def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int | None = None) -> Bands:
+    """Read bands with what is needed to show them; see :func:`read_bands`.
+
+    Args:
+        path: The raster.
+        config: Which bands; where it names none, the usual three or one if ``display``, else all.
+        display: Whether the bands are to be shown.
+        max_side: As for :func:`read_bands`.
+    """
+    import rasterio
+    from rasterio.enums import Resampling
+
+    with opened(path) as source:
+        numbers = _numbers(path, source, config, display)
+        shape = _decimated(source.height, source.width, max_side)
+        is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
+        try:
+            data = source.read(
+                numbers,
+                out_shape=(len(numbers), *shape),
+                masked=True,
+                resampling=Resampling.nearest if is_complex else Resampling.average,
+            )
+        except (rasterio.errors.RasterioError, MemoryError) as error:
+            raise _unreadable(path, error) from None
+        dtype = np.dtype(source.dtypes[numbers[0] - 1])
+        scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
+        offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
+    is_scaled = config.use_scale and bool((scales != 1).any() or (offsets != 0).any())
+    values = _physical(data, config, scales if is_scaled else None, offsets)
+    if not np.isfinite(values).any():
+        raise InputError(f"{path}: no pixel holds data (every one is nodata)", remedy="remove it from the data set")
+    return Bands(values, dtype, is_scaled)
+
+
+@contextmanager
+def ignoring(category: type[Warning]) -> Iterator[None]:
+    """Let no warning of this kind out; from many threads, one at a time."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a raster for reading.
+
+    Raises:
+        InputError: There is no such file, it is empty, or no raster.
+    """
+    import rasterio
+
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the image is empty (0 bytes)", remedy="copy it again, or remove it")
+        with ignoring(rasterio.errors.NotGeoreferencedWarning):  # most images here are not
+            source = rasterio.open(str(path), driver=list(_DRIVERS))
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise _unreadable(path, error) from None
+    with source:
+        yield source
+
+
+def _numbers(path: Path, source: Any, config: BandConfig, display: bool) -> list[int]:
+    if config.bands is None and not display:
+        return list(range(1, source.count + 1))
+    names = [
+        [name for name in (description, colour.name) if name and name not in ("undefined", "gray")]
+        for description, colour in zip(source.descriptions, source.colorinterp, strict=True)
+    ]
+    numbers = select_bands(config.bands, names)
+    if isinstance(numbers, str):
+        raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
+    return numbers
+
+
+def _decimated(height: int, width: int, max_side: int | None) -> tuple[int, int]:
+    """Return the shape to read, the aspect kept."""
+    factor = min(1.0, (_MAX_PIXELS / (height * width)) ** 0.5)
+    if max_side is not None:
+        factor = min(factor, max_side / min(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _physical(data: Any, config: BandConfig, scales: np.ndarray | None, offsets: np.ndarray) -> np.ndarray:
+    """Return float32 values, scaled and in decibels as asked, NaN where masked or not finite."""
+    mask = np.ma.getmaskarray(data)
+    if config.nodata is not None:
+        mask = mask | (data.data == config.nodata)
+    values = np.abs(data.data) if np.iscomplexobj(data.data) else data.data  # a SAR image's phase is not shown
+    if scales is not None:
+        values = values * scales[:, None, None] + offsets[:, None, None]
+    values = values.astype(np.float32)
+    if config.decibels is not None:
+        mask = mask | ~(values > 0)
+        factor = 10 if config.decibels == "power" else 20
+        values = factor * np.log10(values, out=np.zeros_like(values), where=~mask)
+    values[mask | ~np.isfinite(values)] = np.nan
+    return values
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    if not path.exists():
+        return InputError(f"{path}: no such image", remedy="check the path")
+    reason = str(error.__cause__ or error).removeprefix(f"'{path}' ")
+    return InputError(f"{path}: cannot be read as an image ({reason})", remedy="copy it again, or remove it")
