@@ -1,0 +1,138 @@
+"""Adapted models on disk: an adapter beside what it takes to rebuild the encoder that it was trained for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eotune import __version__
+from eotune.core.config import Config, parse
+from eotune.core.errors import InputError
+from eotune.core.files import read_json, write_json
+from eotune.encoders.base import DualEncoder
+from eotune.methods.base import Method
+from eotune.methods.by_name import create, method_config
+
+DESCRIPTION = "eotune.json"
+ADAPTER = "adapter"
+_SCHEME = "run:"
+
+
+class Description(Config):
+    """What eotune.json holds.
+
+    Attributes:
+        version: Of eotune, which wrote it.
+        encoder: The string that loads the pretrained encoder.
+        image_size: In pixels.
+        fingerprint: Of the pretrained encoder.
+        method: The method's settings.
+        seed: What the method drew its fresh weights from.
+    """
+
+    version: str
+    encoder: str
+    image_size: int
+    fingerprint: str
+    method: Mapping[str, Any]
+    seed: int
+
+
+def save_adapted(directory: Path, method: Method, encoder: DualEncoder) -> Path:
+    """Write ``directory/adapter``: the adapter's weights and how to rebuild the encoder.
+
+    Args:
+        directory: A run directory.
+        method: What was applied.
+        encoder: What it was applied to.
+
+    Returns:
+        The adapter's folder. A write that is cut short leaves a folder that does not load.
+
+    Raises:
+        ValueError: ``method`` was not applied.
+    """
+    origin = method.origin
+    if origin is None:
+        raise ValueError("method.apply(encoder) comes before save_adapted")
+    folder = directory / ADAPTER
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it the folder is no adapter
+    method.save(encoder, folder)
+    description = Description(
+        version=__version__, encoder=origin.encoder, image_size=origin.image_size, fingerprint=origin.fingerprint,
+        method=method.config.model_dump(mode="json"), seed=origin.seed,
+    )
+    write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
+    return folder
+
+
+def load_adapted(directory: Path) -> DualEncoder:
+    """Load an adapted model: its pretrained encoder, with the method applied and the trained weights in place.
+
+    Args:
+        directory: A run directory or its ``adapter`` folder.
+
+    Raises:
+        InputError: Files are missing, broken or pickles; keys are unknown; the pretrained encoder is not the one that
+            the adapter was trained for.
+    """
+    return _load(directory)[0]
+
+
+def load_adapted_method(directory: Path) -> tuple[DualEncoder, Method]:
+    """As :func:`load_adapted`, with the method, which can merge the adapter into the weights."""
+    return _load(directory)
+
+
+def load_model(name: str, image_size: int | None = None) -> DualEncoder:
+    """Load any encoder, adapted ones (``run:DIR``) included.
+
+    Args:
+        name: What ``eotune.encoders.load`` takes, or ``run:DIR``.
+        image_size: Side of the images in pixels; None takes the model's own.
+
+    Raises:
+        InputError: The name, or what it names, is wrong.
+    """
+    if not name.startswith(_SCHEME):
+        from eotune import encoders
+
+        return encoders.load(name, image_size=image_size)
+    encoder = load_adapted(Path(name.removeprefix(_SCHEME)))
+    if image_size not in (None, encoder.transform.size):
+        raise InputError(f"{name}: was adapted at {encoder.transform.size} px, not {image_size}",
+                         remedy="leave the image size out")
+    return encoder
+
+
+def read_description(directory: Path) -> tuple[Path, Description]:
+    """Return the adapter's folder and what its eotune.json says.
+
+    Raises:
+        InputError: There is none, or it is wrong.
+    """
+    folder = next((one for one in (directory / ADAPTER, directory) if (one / DESCRIPTION).is_file()), None)
+    if folder is None:
+        problem = "is not an adapted model" if directory.is_dir() else "no such directory"
+        raise InputError(f"{directory}: {problem} (no {ADAPTER}/{DESCRIPTION})",
+                         remedy="name a run directory, or its adapter folder, of a run that finished")
+    values = read_json(folder / DESCRIPTION)
+    if not isinstance(values, dict):
+        raise InputError(f"{folder / DESCRIPTION}: holds no JSON object", remedy="check that the file is complete")
+    return folder, parse(Description, values, source=str(folder / DESCRIPTION))
+
+
+def _load(directory: Path) -> tuple[DualEncoder, Method]:
+    folder, description = read_description(directory)
+    method = create(method_config(description.method, source=str(folder / DESCRIPTION)))
+    encoder = load_model(description.encoder, description.image_size)
+    fingerprint = encoder.fingerprint()
+    if fingerprint != description.fingerprint:
+        raise InputError(
+            f"{folder}: was trained for {description.encoder!r} with fingerprint {description.fingerprint}, "
+            f"but that encoder now has {fingerprint}",
+            remedy="restore the encoder's weights of then, or train the adapter again",
+        )
+    method.apply(encoder, seed=description.seed)
+    method.load(encoder, folder)
+    encoder.name = f"{_SCHEME}{directory}"
+    return encoder, method

@@ -1,0 +1,49 @@
+"""Full fine-tuning: every weight moves."""
+
+from typing import Literal
+
+from eotune.encoders.base import DualEncoder, Tower
+from eotune.methods import base
+
+
+class FullConfig(base.TrainedConfig):
+    """Settings of full fine-tuning.
+
+    Attributes:
+        towers: Which towers train, each with its projection head.
+        freeze_embeddings: Leave patch, token and position embeddings as they are.
+    """
+
+    name: Literal["full"] = "full"
+    towers: Literal["both", "image", "text"] = "both"
+    freeze_embeddings: bool = False
+
+
+class Method(base.Method):
+    """Trains the whole encoder, or one tower with its projection head. What it saves is as large as the model."""
+
+    Config = FullConfig
+    config: FullConfig
+
+    def _inject(self, encoder: DualEncoder, _seed: int, /) -> set[str]:
+        trained = {name for name, _ in encoder.named_parameters()} - base.scale_parameters(encoder)
+        chosen = base.chosen_towers(encoder, self.config.towers)
+        for tower in encoder.towers.values():
+            if tower not in chosen:
+                trained -= base.parameters_under(encoder, tower.path)
+                trained -= base.parameters_under(encoder, tower.projection) if tower.projection is not None else set()
+            elif self.config.freeze_embeddings:
+                trained -= _embeddings(encoder, tower)
+        return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
+
+
+def _embeddings(encoder: DualEncoder, tower: Tower) -> set[str]:
+    """Return the parameters below a module called ``embed...`` or ``...embeddings``, outside the blocks."""
+    blocks = tuple(block.path + "." for block in tower.blocks)
+    return {
+        name
+        for name in base.parameters_under(encoder, tower.path)
+        if not name.startswith(blocks)
+        and any(part.startswith("embed") or part.endswith("embeddings")
+                for part in name.removeprefix(tower.path + ".").split("."))
+    }

@@ -1,0 +1,172 @@
+"""LoRA: low-rank updates beside frozen linear layers, by peft (arXiv 2106.09685).
+
+``W x + (alpha / r) B A x`` with ``A`` of shape ``(r, in)`` drawn at random and ``B`` of shape ``(out, r)`` zero at the
+start. ``rslora`` scales by ``alpha / sqrt(r)`` (arXiv 2312.03732); ``dora`` learns the length of each row of
+``W + (alpha / r) B A`` apart from its direction (arXiv 2402.09353).
+
+Saved in peft's layout, so that ``PeftModel.from_pretrained(base, directory)`` reads it: into the directory itself where
+one transformers model holds both towers, into ``image/`` and ``text/`` of a composed encoder. What else trained (the
+logit scale, projection heads) stands beside it in adapter.safetensors.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from eotune.core.errors import InputError
+from eotune.core.files import replaced
+from eotune.core.lookup import nearest
+from eotune.encoders.base import DualEncoder
+from eotune.methods import base
+from eotune.methods.weights import check_fit, fill, read_weights, write_weights
+
+_PEFT_PREFIX = "base_model.model."  # where a PeftModel holds the model
+_PEFT_WEIGHTS = "adapter_model.safetensors"
+_PEFT_CONFIG = "adapter_config.json"
+
+
+class LoraConfig(base.TrainedConfig):
+    """Settings of LoRA.
+
+    Attributes:
+        rank: Rank r of the updates.
+        alpha: Their scale, before the division by the rank.
+        dropout: On the input of the update, in training.
+        targets: ``all-linear`` (in the blocks), ``attention`` (in their self-attention), or a list of layer names
+            such as ``[q_proj, v_proj]``.
+        towers: Which towers are adapted.
+        dora: Learn the length of weight rows apart from their direction.
+        rslora: Scale by ``alpha / sqrt(rank)``.
+        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
+    """
+
+    name: Literal["lora"] = "lora"
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str | tuple[str, ...] = "all-linear"
+    towers: Literal["both", "image", "text"] = "both"
+    dora: bool = False
+    rslora: bool = False
+    heads: bool = False
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _targets_are_known(cls, value: object) -> object:
+        named = isinstance(value, list | tuple) and value and all(isinstance(one, str) and one for one in value)
+        if value in ("all-linear", "attention") or named:
+            return tuple(value) if isinstance(value, list) else value
+        raise ValueError("must be 'all-linear', 'attention', or a list of layer names")
+
+
+class Method(base.Method):
+    """Puts a low-rank update beside the chosen linear layers of every backbone."""
+
+    Config = LoraConfig
+    config: LoraConfig
+
+    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+        import peft
+
+        targets = _target_paths(encoder, self.config)
+        before = base.names_of(encoder, encoder.parameters())
+        kept = {id(parameter) for parameter in encoder.parameters()}
+        for name, path in encoder.backbones.items():
+            inside = [target.removeprefix(path + ".") for target in targets if target.startswith(path + ".")]
+            if not inside:
+                continue
+            backbone = encoder.get_submodule(path)
+            settings = peft.LoraConfig(
+                r=self.config.rank, lora_alpha=self.config.alpha, lora_dropout=self.config.dropout,
+                target_modules=inside, use_dora=self.config.dora, use_rslora=self.config.rslora,
+                base_model_name_or_path=getattr(backbone, "name_or_path", "") or None,
+            )
+            with base.seeded(seed, "lora", name):
+                peft.inject_adapter_in_model(settings, backbone)
+        trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
+        if not trained or not before:
+            raise InputError(f"encoder {encoder.name!r} has no linear layer for LoRA", remedy="choose other targets")
+        if self.config.heads:
+            trained |= base.projection_parameters(encoder)
+        return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
+
+    def save(self, encoder: DualEncoder, directory: Path) -> None:
+        """Write peft's files and, for what else trained, adapter.safetensors."""
+        for name, backbone in _adapted_backbones(encoder).items():
+            folder = directory / name
+            weights = {_PEFT_PREFIX + key: tensor for key, tensor in _lora_state(backbone).items()}
+            write_weights(folder / _PEFT_WEIGHTS, weights)
+            with tempfile.TemporaryDirectory() as scratch, replaced(folder / _PEFT_CONFIG) as temporary:
+                backbone.peft_config["default"].save_pretrained(scratch)
+                temporary.write_bytes((Path(scratch) / _PEFT_CONFIG).read_bytes())
+        write_weights(directory / base.WEIGHTS, self._others(encoder))
+
+    def load(self, encoder: DualEncoder, directory: Path) -> None:
+        """Read what :meth:`save` wrote into ``encoder``, to which the method has been applied.
+
+        Raises:
+            InputError: A file is missing, is a pickle or broken, or holds other parameters.
+        """
+        from peft import set_peft_model_state_dict
+
+        for name, backbone in _adapted_backbones(encoder).items():
+            source = directory / name / _PEFT_WEIGHTS
+            weights = {key.removeprefix(_PEFT_PREFIX): tensor for key, tensor in read_weights(source).items()}
+            check_fit({key: tensor.shape for key, tensor in _lora_state(backbone).items()}, weights, source)
+            set_peft_model_state_dict(backbone, weights)
+        source = directory / base.WEIGHTS
+        fill(self._others(encoder), read_weights(source), source)
+
+    def _others(self, encoder: DualEncoder) -> dict[str, nn.Parameter]:
+        """Return the trained parameters that are not peft's."""
+        return {name: one for name, one in base.trained_parameters(encoder).items() if ".lora_" not in name}
+
+    def _merge(self, encoder: DualEncoder) -> bool:
+        from peft.tuners.lora import LoraLayer
+
+        for backbone in _adapted_backbones(encoder).values():
+            layers = [(path, module) for path, module in backbone.named_modules() if isinstance(module, LoraLayer)]
+            for path, layer in layers:
+                layer.merge(safe_merge=True)
+                backbone.set_submodule(path, layer.get_base_layer())
+            del backbone.peft_config
+        return True
+
+
+def _adapted_backbones(encoder: DualEncoder) -> dict[str, Any]:
+    """Return the transformers models that peft has been in, by their name among the encoder's backbones."""
+    modules = {name: encoder.get_submodule(path) for name, path in encoder.backbones.items()}
+    return {name: module for name, module in modules.items() if hasattr(module, "peft_config")}
+
+
+def _lora_state(backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a backbone's LoRA weights under peft's names, without its prefix."""
+    from peft import get_peft_model_state_dict
+
+    # Its default looks the base model up on the hub, to see whether the vocabulary grew.
+    return get_peft_model_state_dict(backbone, save_embedding_layers=False)
+
+
+def _target_paths(encoder: DualEncoder, config: LoraConfig) -> list[str]:
+    """Return the paths of the linear layers to adapt.
+
+    Raises:
+        InputError: A layer that ``targets`` names is in no block.
+    """
+    blocks = [block for tower in base.chosen_towers(encoder, config.towers) for block in tower.blocks]
+    roots = [block.attention if config.targets == "attention" else block.path for block in blocks]
+    linear = [name for name, module in encoder.named_modules()
+              if isinstance(module, nn.Linear) and any(name.startswith(root + ".") for root in roots)]
+    if isinstance(config.targets, str):
+        return linear
+    known = {name.rpartition(".")[2] for name in linear}
+    for target in config.targets:
+        if not any(f".{name}".endswith(f".{target}") for name in linear):
+            near = nearest(target, known)
+            raise InputError(f"method.targets: no linear layer {target!r} in the blocks of {encoder.name!r}",
+                             remedy=f"{f'did you mean {near!r}? ' if near else ''}Known: {', '.join(sorted(known))}")
+    return [name for name in linear if any(f".{name}".endswith(f".{target}") for target in config.targets)]
