@@ -101,7 +101,7 @@ def test_weights_of_another_encoder_are_refused(run, make_clip, tmp_path):
     method, other = create({"name": "lora", "rank": 2}), make_clip(depth=(2, 2))
     method.apply(other, seed=0)
     method.save(other, run / "adapter")
-    with pytest.raises(InputError, match="adapter_model.safetensors: does not fit the encoder and the method: missing "):
+    with pytest.raises(InputError, match=r"adapter_model.safetensors: does not fit the encoder .*: missing "):
         load_adapted(run)
 
 

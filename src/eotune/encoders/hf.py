@@ -11,7 +11,14 @@ from eotune.core.errors import InputError
 from eotune.encoders.base import DualEncoder, Tower
 from eotune.encoders.blocks import find_blocks
 from eotune.encoders.preprocess import ImageTransform
-from eotune.encoders.pretrained import checked_size, read_model, read_preprocessing, read_tokenizer, transform_from
+from eotune.encoders.pretrained import (
+    checked_size,
+    read_model,
+    read_preprocessing,
+    read_tokenizer,
+    recompute_activations,
+    transform_from,
+)
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
@@ -88,7 +95,7 @@ class HFDualEncoder(DualEncoder):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(self.model)
 
     def save(self, directory: Path) -> None:
         """Write the model in transformers' own layout, which ``hf:DIR`` reads."""

@@ -45,6 +45,12 @@ def read_model(kind: Any, source: str, **options: Any) -> Any:
     return model
 
 
+def recompute_activations(model: Any) -> None:
+    """Switch a transformers model to gradient checkpointing, which its releases since 5.17 name in two ways."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' own bars and reports off the terminal: what matters of them becomes an InputError."""

@@ -147,8 +147,10 @@ class Method(ABC):
             encoder.pretrained_parameters = None
         return merged
 
-    def _merge(self, encoder: DualEncoder) -> bool:  # noqa: ARG002 - for subclasses
-        return True
+    def _merge(self, encoder: DualEncoder) -> bool:
+        """Fold what was added; a method that added nothing has nothing to fold, others override this or cannot."""
+        counts = parameter_counts(encoder)
+        return counts.total == counts.pretrained
 
 
 @dataclass(frozen=True)
