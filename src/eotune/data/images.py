@@ -7,15 +7,13 @@ from PIL import Image, ImageOps
 
 from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, to_rgb
-from eotune.data.rasters import ignoring, load_bands, read_bands
+from eotune.data.rasters import ignoring, load_bands, raster_driver, read_bands
 
 __all__ = ["MAX_PIXELS", "BandConfig", "read_bands", "read_image"]
 
 # PNG and JPEG must be decoded whole. What claims more pixels than this (half a gigabyte as RGBA) is refused unread.
 MAX_PIXELS = 2**27
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF
-_JPEG2000_MAGIC = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _GDAL_TAGS = (42112, 42113)  # metadata (band names, scale, offset) and nodata
 _PLAIN_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"}
 
@@ -59,13 +57,11 @@ def _read_plain(path: Path, max_side: int | None) -> np.ndarray | None:
     picture = None
     try:
         with path.open("rb") as stream:
-            magic = stream.read(12)
-            if not magic:
-                raise InputError(f"{path}: the image is empty (0 bytes)", remedy="copy it again, or remove it")
-            if magic.startswith(_JPEG2000_MAGIC):
+            driver = raster_driver(path, stream.read(16))
+            if driver == "JP2OpenJPEG":
                 return None
             stream.seek(0)
-            is_tiff = magic.startswith(_TIFF_MAGIC)
+            is_tiff = driver == "GTiff"
             picture = _opened(stream, is_tiff)
             if picture is None or (is_tiff and not _is_plain_tiff(picture)):
                 return None

@@ -14,7 +14,16 @@ from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, select_bands
 
 # Plain formats only: GDAL would also follow a VRT, whatever its suffix, to files elsewhere and to the network.
-_DRIVERS = ("GTiff", "PNG", "JPEG", "JP2OpenJPEG")
+_DRIVERS = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",  # BigTIFF
+    b"MM\0+": "GTiff",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+}
 
 # Above this many pixels (64 Mi) a raster is read decimated even where nobody asks for it: no model sees more.
 _MAX_PIXELS = 2**26
@@ -99,6 +108,21 @@ def ignoring(category: type[Warning]) -> Iterator[None]:
         yield
 
 
+def raster_driver(path: Path, magic: bytes) -> str | None:
+    """Return the GDAL driver for a file that begins with ``magic``; None for formats that are not read as rasters.
+
+    Raises:
+        InputError: The file is empty.
+
+    Example:
+        >>> raster_driver(Path("a.tif"), bytes([0x49, 0x49, 0x2A, 0]))
+        'GTiff'
+    """
+    if not magic:
+        raise InputError(f"{path}: the image is empty (0 bytes)", remedy="copy it again, or remove it")
+    return next((driver for start, driver in _DRIVERS.items() if magic.startswith(start)), None)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a raster for reading.
@@ -109,10 +133,12 @@ def opened(path: Path) -> Iterator[Any]:
     import rasterio
 
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the image is empty (0 bytes)", remedy="copy it again, or remove it")
+        with path.open("rb") as stream:
+            driver = raster_driver(path, stream.read(16))
+        if driver is None:
+            raise InputError(f"{path}: neither GeoTIFF, JPEG 2000, PNG nor JPEG", remedy="convert it, or remove it")
         with ignoring(rasterio.errors.NotGeoreferencedWarning):  # most images here are not
-            source = rasterio.open(str(path), driver=list(_DRIVERS))
+            source = rasterio.open(str(path), driver=driver)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise _unreadable(path, error) from None
     with source:

@@ -141,7 +141,8 @@ def spatial_block_split(
         raise InputError("spatial split: no block size, or two", remedy="give block_size_m or block_size_deg")
     degrees = float(block_size_deg or 0) if block_size_m is None else block_size_m / _METRES_PER_DEGREE
     if not 0 < degrees <= 180:
-        raise InputError(f"spatial split: block size {block_size_m or block_size_deg}", remedy="it must be above 0")
+        size = block_size_deg if block_size_m is None else block_size_m
+        raise InputError(f"spatial split: block size {size}", remedy="it must be above 0 and at most half the Earth")
     missing = [position for position, polygon in enumerate(footprints) if polygon is None or polygon.is_empty]
     if missing:
         raise InputError(

@@ -1,0 +1,71 @@
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "../shared"
+
+
+@pytest.fixture
+def aid():
+    """The real captioned set, where it lies beside the repository."""
+    path = SHARED / "data/aid_rsicd_subset/captions_subset.jsonl"
+    if not path.exists():
+        pytest.skip("../shared/data/aid_rsicd_subset is not there")
+    return path
+
+
+@pytest.fixture
+def picture():
+    """Smooth random RGB image, uint8 (h, w, 3), that survives JPEG and resizing."""
+
+    def build(seed, size=(48, 48)):
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        return np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC))
+
+    return build
+
+
+@pytest.fixture
+def jsonl(tmp_path, picture):
+    """Write rows as JSONL, and an image for each that names one that may be written."""
+
+    def build(rows, *, name="captions.jsonl", images=True, folder=tmp_path, seed=0):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+        for number, row in enumerate(rows):
+            if images and isinstance(row, dict) and isinstance(row.get("image"), str) and ".." not in row["image"]:
+                target = folder / row["image"]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    Image.fromarray(picture(1000 * seed + number)).save(target)
+        return folder / name
+
+    return build
+
+
+@pytest.fixture
+def geotiff(tmp_path):
+    """Write a GeoTIFF from (c, h, w) values."""
+    import rasterio
+    from affine import Affine
+
+    def build(values, *, name="raster.tif", crs=None, transform=None, tags=None, **profile):
+        values = np.asarray(values)
+        path = tmp_path / name
+        tags = tags or {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(
+                path, "w", driver="GTiff", count=values.shape[0], height=values.shape[1], width=values.shape[2],
+                dtype=values.dtype, crs=crs, transform=Affine(*transform) if transform else None, **profile,
+            ) as target:
+                target.write(values)
+                for key, value in tags.items():
+                    setattr(target, key, value)
+        return path
+
+    return build
