@@ -17,7 +17,14 @@ from eotune.core.seeds import derive_seed
 from eotune.encoders.base import DualEncoder, Tower
 from eotune.encoders.blocks import find_blocks
 from eotune.encoders.preprocess import ImageTransform
-from eotune.encoders.pretrained import checked_size, read_model, read_preprocessing, read_tokenizer, transform_from
+from eotune.encoders.pretrained import (
+    checked_size,
+    read_model,
+    read_preprocessing,
+    read_tokenizer,
+    recompute_activations,
+    transform_from,
+)
 
 
 class ComposedConfig(Config):
@@ -64,7 +71,7 @@ class ComposedDualEncoder(DualEncoder):
         self.image_model = image_model
         self.text_model = text_model
         self.tokenizer = tokenizer
-        self.config = config
+        self.settings = config
         self.name = "composed"
         self.dim = config.embed_dim
         self.max_tokens = config.max_tokens
@@ -82,18 +89,18 @@ class ComposedDualEncoder(DualEncoder):
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """See :meth:`DualEncoder.image_features`; the position grid is interpolated at other than the native size."""
-        resized = pixel_values.shape[-1] != self.config.image_size
+        resized = pixel_values.shape[-1] != self.settings.image_size
         options = {"interpolate_pos_encoding": True} if resized else {}
         states = self.image_model(pixel_values=pixel_values, **options).last_hidden_state
-        pooled = states[:, 0] if self.config.image_pooling == "cls" else states[:, 1:].mean(1)
+        pooled = states[:, 0] if self.settings.image_pooling == "cls" else states[:, 1:].mean(1)
         return self.image_projection(pooled)
 
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See :meth:`DualEncoder.text_features`."""
         states = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.config.text_pooling == "cls":
+        if self.settings.text_pooling == "cls":
             pooled = states[:, 0]
-        elif self.config.text_pooling == "last":
+        elif self.settings.text_pooling == "last":
             pooled = states[torch.arange(len(states), device=states.device), attention_mask.sum(1) - 1]
         else:
             weight = attention_mask[..., None].to(states.dtype)
@@ -120,14 +127,14 @@ class ComposedDualEncoder(DualEncoder):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
         for model in (self.image_model, self.text_model):
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            recompute_activations(model)
 
     def save(self, directory: Path) -> None:
         """Write the layout that :func:`load_composed` reads."""
         self.image_model.save_pretrained(directory / "vision")  # type: ignore[operator]
         self.text_model.save_pretrained(directory / "text")  # type: ignore[operator]
         self.tokenizer.save_pretrained(directory / "text")
-        write_json(directory / "config.json", self.config.model_dump(mode="json"))
+        write_json(directory / "config.json", self.settings.model_dump(mode="json"))
         state = {f"{name}.{key}": value.detach().cpu().contiguous()
                  for name in ("image_projection", "text_projection")
                  for key, value in getattr(self, name).state_dict().items()}
@@ -251,7 +258,7 @@ def _compose(source: str, image_size: int | None) -> ComposedDualEncoder:
     )
     encoder = _assemble(vision, text, config, image_size)
     native_model = int(encoder.image_model.config.image_size)  # type: ignore[union-attr, arg-type]
-    encoder.config = config.model_copy(update={"image_size": native_model})
+    encoder.settings = config.model_copy(update={"image_size": native_model})
     generator = torch.Generator().manual_seed(derive_seed("projections", source))
     with torch.no_grad():
         for layer in (encoder.image_projection, encoder.text_projection):

@@ -1,0 +1,1 @@
+"""Recipe to run directory, and what is written there."""

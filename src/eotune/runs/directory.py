@@ -1,0 +1,113 @@
+"""A run's directory: made whole, never overwritten, written by one process at a time."""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from eotune.core.errors import InputError
+from eotune.core.files import read_json
+from eotune.training.processes import is_main
+
+FINISHED = "metrics.json"
+
+
+class RunDirectory:
+    """Where a run writes. Open it with :meth:`open`.
+
+    Attributes:
+        path: The directory.
+        finished: Whether an earlier process brought this run to its end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished = (path / FINISHED).is_file() and not (path / "checkpoints").exists()
+
+    @staticmethod
+    def check(path: Path, *, resume: bool) -> None:
+        """Refuse a directory that holds something else, before any work is done.
+
+        Raises:
+            InputError: It is a file, holds another run without ``resume``, or holds no run at all.
+        """
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: is a file", remedy="choose another --out")
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+        if not (path / "recipe.yaml").is_file() and not (path / ".lock").is_file():
+            raise InputError(f"{path}: is not empty and holds no run", remedy="choose another --out")
+        if not resume:
+            raise InputError(f"{path}: holds a run already", remedy="go on with --resume, or choose another --out")
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, *, resume: bool) -> Iterator["RunDirectory"]:
+        """Make or reopen the directory and hold it against other processes.
+
+        Raises:
+            InputError: As :meth:`check`, or another process is writing there.
+        """
+        cls.check(path, resume=resume)
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / ".lock").open("a") as lock:
+            if is_main():
+                _lock(lock, path)
+            run = cls(path)
+            if resume and not run.finished:
+                run._drop_torn_line()
+            yield run
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append one line to log.jsonl."""
+        if is_main():
+            line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, allow_nan=False)
+            with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.json."""
+        rows: list[dict[str, Any]] = read_json(self.path / FINISHED)
+        return rows
+
+    def finish(self, *, keep_checkpoints: bool) -> None:
+        """Remove what only resuming needs; the run counts as finished from here."""
+        checkpoints = self.path / "checkpoints"
+        if keep_checkpoints and checkpoints.exists():
+            checkpoints.rename(self.path / "kept_checkpoints")
+        else:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+
+    def _drop_torn_line(self) -> None:
+        """Cut a last line that a crash left without its end."""
+        log = self.path / "log.jsonl"
+        if log.is_file():
+            content = log.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with log.open("r+b") as stream:
+                    stream.truncate(whole)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the events of log.jsonl; a torn last line is left out."""
+    if not path.is_file():
+        return []
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+def _lock(stream: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"{path}: another process is writing there", remedy="wait for it, or choose another --out") from None

@@ -1,0 +1,128 @@
+"""The validated description of one run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from eotune.core.config import Config, parse, problems_error, validation_problems
+from eotune.core.errors import InputError
+from eotune.methods.by_name import method_problems
+from eotune.tasks.objective import ObjectiveConfig
+from eotune.tasks.retrieval import RetrievalConfig
+from eotune.training.config import TrainingConfig
+
+
+class EncoderConfig(Config):
+    """Which pretrained model is adapted.
+
+    Attributes:
+        name: The string that names it: ``hf:ID_OR_DIR``, ``composed:DIR``, ``open_clip:ARCH@FILE``, ``run:DIR``, ``tiny``.
+        image_size: Side of the square that it sees, in pixels; None for the model's own.
+    """
+
+    name: str
+    image_size: int | None = Field(default=None, ge=16)
+
+
+class Recipe(Config):
+    """Everything that determines one run.
+
+    Attributes:
+        name: Of the run, and of its directory under runs/.
+        seed: Of order, augmentation, initialisation and resampling.
+        task: Data and objective.
+        encoder: What is adapted.
+        method: How; ``name`` chooses a file in ``eotune.methods``, the rest are its settings.
+        training: Settings of the optimisation.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(default=0, ge=0)
+    task: RetrievalConfig
+    encoder: EncoderConfig
+    method: dict[str, Any]
+    training: TrainingConfig = TrainingConfig()
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe: every default written out, every path absolute."""
+        values = self.model_dump(mode="json")
+        for data in values["task"].values():
+            if isinstance(data, dict) and "captions" in data:
+                for key in ("captions", "images"):
+                    if data[key] is not None:
+                        data[key] = str(Path(data[key]).absolute())
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe and apply ``key=value`` overrides.
+
+    Raises:
+        InputError: Anything is wrong; all errors are in one message, each with its path and nearest known key.
+    """
+    return parse_recipe(_with_overrides(_read_yaml(path), overrides), source=str(path))
+
+
+def parse_recipe(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
+    """Validate a recipe given as a mapping; see :func:`read_recipe`."""
+    problems = validation_problems(Recipe, values)
+    method = values.get("method")
+    if isinstance(method, Mapping):
+        problems += method_problems(method)
+    task = values.get("task")
+    if isinstance(task, Mapping) and isinstance(task.get("objective"), Mapping):
+        problems += validation_problems(ObjectiveConfig, task["objective"], prefix="task.objective")
+    if problems:
+        raise problems_error(problems, source=source)
+    return parse(Recipe, values, source=source)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", remedy="check the path of the recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})", remedy="a recipe is a YAML text file") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or type(error).__name__
+        raise InputError(f"{path}: not valid YAML{where} ({what})", remedy="check indentation and quotes") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds {type(values).__name__}, not keys and values", remedy="see recipes/ for examples")
+    return {str(key): value for key, value in values.items()}
+
+
+def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply ``a.b=c``; c is read as YAML. A scalar on the way (``encoder: tiny``) becomes ``{name: scalar}``."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {override!r} is not KEY=VALUE", remedy="write for instance --set training.epochs=5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override!r}: the value is not valid YAML", remedy="quote it") from None
+        *path, last = key.split(".")
+        node = values
+        for part in path:
+            child = node.get(part)
+            if not isinstance(child, dict):
+                child = {"name": child} if isinstance(child, str) else {}
+                node[part] = child
+            node = child
+        node[last] = value
+    return values
+
+
