@@ -1,0 +1,63 @@
+"""`eotune evaluate`: measure a model on data."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="run:DIR, a run directory, or an encoder such as tiny or hf:ID.")],
+    data: Annotated[Path, typer.Option(help="Caption file; for zero-shot also a folder with a class a sub-folder.")],
+    task: Annotated[str, typer.Option(help="retrieval or zero-shot.")] = "retrieval",
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths start at.")] = None,
+    split: Annotated[str | None, typer.Option(help="Take only this split.")] = None,
+    template: Annotated[list[str] | None, typer.Option(help="Prompt with {} for the class; several are averaged.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the model's own where not given.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model: retrieval, or zero-shot classification."""
+    from eotune.core.errors import InputError
+    from eotune.core.lookup import unknown_name
+    from eotune.data.captions import read_captions
+    from eotune.methods.adapted import load_model
+
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise unknown_name("precision", precision, ["fp32", "bf16", "fp16"])
+    if task not in ("retrieval", "zero-shot"):
+        raise unknown_name("task", task, ["retrieval", "zero-shot"])
+    if (Path(model) / "adapter").is_dir():
+        model = f"run:{model}"
+    if task == "retrieval":
+        captions = read_captions(data, images=images, split=split)
+        values = _retrieval(load_model(model, image_size=image_size), captions, batch_size, precision)
+    else:
+        from eotune.tasks.zero_shot import evaluate_zero_shot, read_labelled
+
+        labelled = read_labelled(data, images=images, split=split)
+        if not labelled:
+            raise InputError(f"{data}: no labelled images", remedy="give label in the JSONL, or a folder a class")
+        values = evaluate_zero_shot(
+            load_model(model, image_size=image_size), labelled, templates=template or ["an aerial photo of {}"],
+            batch_size=batch_size, precision=precision,
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name:>32}: {value:.2f}" if isinstance(value, float) else f"{name:>32}: {value}")
+
+
+def _retrieval(encoder: Any, captions: Any, batch_size: int, precision: str) -> dict[str, Any]:
+    from eotune.tasks.retrieval import evaluate_retrieval
+
+    result = evaluate_retrieval(encoder, captions, batch_size=batch_size, precision=precision)
+    values: dict[str, Any] = dict(result.values)
+    values["mR_interval"] = [round(x, 4) for x in result.intervals["mR"]]
+    values["mR_ties_in_favour"] = result.optimistic["mR"]
+    if result.any_caption:
+        values["mR_any_image_with_the_caption"] = result.any_caption["mR"]
+    return values | {"shared_queries": result.shared_queries, "images": result.n_images, "captions": result.n_texts}

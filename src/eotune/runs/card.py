@@ -1,0 +1,77 @@
+"""README.md of a run: its model card, generated from the directory's files."""
+
+from pathlib import Path
+
+import yaml
+
+from eotune.core.files import read_json, write_text
+from eotune.runs.plots import RECALLS
+from eotune.runs.report import figure
+
+_CARD = """---
+library_name: {library}
+tags: [remote-sensing, image-text-retrieval, eotune, {method}]
+base_model: {base_yaml}
+license: other
+---
+# {name}
+
+{method} adapter for `{base}`, trained with eotune {version} for image-text retrieval of overhead imagery.
+
+| test, % | zero-shot | adapted |
+|---|---|---|
+{table}
+
+95 % bootstrap intervals over {n} test images, captions together; ties count against the model. The best epoch was
+chosen on validation; the test split was read once. Seed {seed}. Trained parameters: {trainable:,} of {total:,}.
+
+## Load
+
+```python
+from eotune.methods.adapted import load_model
+
+encoder = load_model("run:{path}")
+encoder.embed_texts(["many planes are parked beside a terminal"])
+```
+{peft}
+## Data
+
+{data}
+
+## Limits
+
+Measured on the splits above only. Other sensors, resolutions and regions need a measurement of their own
+(`eotune evaluate run:{path} --task retrieval --data ...`). The licence of the base model and of the training data
+apply; `license: other` stands for that.
+"""
+
+
+def write_card(run: Path) -> None:
+    """Write README.md from the run's files."""
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    rows, summary = read_json(run / "metrics.json"), read_json(run / "summary.json")
+    data, environment = read_json(run / "data.json"), read_json(run / "environment.json")
+    is_lora = recipe["method"]["name"] == "lora"
+    table = "\n".join(
+        f"| {metric} | {figure(rows, metric, split='test', model='zero-shot')} "
+        f"| {figure(rows, metric, split='test', model='adapted')} |"
+        for metric in RECALLS
+    )
+    splits = "\n".join(f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items())
+    text = _CARD.format(
+        library="peft" if is_lora else "eotune",
+        method=recipe["method"]["name"],
+        base=recipe["encoder"]["name"],
+        base_yaml=yaml.safe_dump(recipe["encoder"]["name"]).partition("\n")[0],
+        name=recipe["name"],
+        version=environment["packages"]["eotune"],
+        table=table,
+        n=next(row["n"] for row in rows if row["primary"]),
+        seed=recipe["seed"],
+        trainable=summary["trainable_parameters"],
+        total=summary["total_parameters"],
+        path=run.name,
+        peft="\nThe folder `adapter/` is in PEFT's layout and loads with peft alone.\n" if is_lora else "",
+        data=splits,
+    )
+    write_text(run / "README.md", text)
