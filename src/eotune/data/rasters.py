@@ -25,8 +25,9 @@ _DRIVERS = {
     b"\xff\x4f\xff\x51": "JP2OpenJPEG",
 }
 
-# Above this many pixels (64 Mi) a raster is read decimated even where nobody asks for it: no model sees more.
-_MAX_PIXELS = 2**26
+# Above this many pixels (4096 x 4096) a raster is read decimated even where nobody asks for it: no model sees more,
+# and as floats with their mask these are a gigabyte.
+_MAX_PIXELS = 2**24
 
 # warnings.catch_warnings changes the whole process's filters, and images are opened from many threads.
 _FILTERS = threading.Lock()
