@@ -161,26 +161,26 @@ def test_an_embedding_does_not_depend_on_its_padding(load, settings, texts):
         assert (torch.from_numpy(encoder.embed_tokens(other)) - expected).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("padding", [0, 2])
 @pytest.mark.parametrize("settings", MASKED, ids=label)
-def test_text_states_see_no_padding_and_no_future(load, settings):
+def test_text_states_see_no_padding_and_no_future(load, settings, padding):
     """Token by token, not only where the embedding is taken: change one token and look who notices."""
     encoder, _ = adapted(load, settings)
     states: list[Tensor] = []
     block = encoder.towers["text"].blocks[-1]
     encoder.get_submodule(block.path).register_forward_hook(
         lambda _module, _args, output: states.append(output[0] if isinstance(output, tuple) else output))
-    ids = torch.tensor([[2, 5, 6, 7, 8, 3, 0, 0]])
-    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 0, 0]])
-    for changed in (None, 3, 6):
+    ids = torch.tensor([[2, 5, 6, 7, 8, 3] + [0] * padding])
+    mask = torch.tensor([[1] * 6 + [0] * padding])
+    for changed in (None, 3, *range(6, 6 + padding)):
         now = ids.clone()
         if changed is not None:
             now[0, changed] = 20
         with torch.no_grad():
             encoder.text_features(now, mask)
-    plain, middle, padding = (one[0] for one in states)
-    real = mask[0].bool()
-    assert (padding[real] - plain[real]).abs().max() < 1e-5
-    moved = (middle - plain)[:6].abs().amax(-1) > 1e-5
+    plain, middle, *padded = (one[0, :6] for one in states)
+    assert all((one - plain).abs().max() < 1e-5 for one in padded)
+    moved = (middle - plain).abs().amax(-1) > 1e-5
     assert moved.tolist() == ([False] * 3 + [True] * 3 if block.causal else [True] * 6)
 
 

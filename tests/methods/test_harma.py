@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from transformers import CLIPConfig
 
 from eotune.core.errors import InputError
-from eotune.methods import create, method_problems, parameter_counts
+from eotune.methods import create, load_model, method_problems, parameter_counts
 from eotune.methods.harma import relative_layer
 from eotune.methods.harma_layers import AdaptedMlp
 
@@ -218,3 +219,22 @@ def test_checkpointing_recomputes_with_the_mask_of_its_own_batch(encoder, tokens
         if expected is not None:
             torch.testing.assert_close(gradients[1][name], expected, atol=1e-5, rtol=1e-4)
     assert sum(one is not None for one in gradients[0].values()) > 50
+
+
+# --- real weights -----------------------------------------------------------------------------------------------------
+
+SHARED = Path(__file__).parents[2] / "../shared/weights/natural_dual_tiny"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the natural dual encoder is not beside the repository")
+def test_start_and_share_on_a_real_model():
+    before = load_model(f"composed:{SHARED}", image_size=144)
+    pixels = torch.randint(0, 256, (2, 3, 144, 144), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tokens = before.tokenize(["a harbour with ships", "an aerial photo of many small houses in rows"])
+    expected = before.embed_pixels(pixels), before.embed_tokens(tokens)
+    for bottleneck, share in ((32, 0.0134), (64, 0.0320), (128, 0.0853)):
+        encoder = copy.deepcopy(before)
+        create({"name": "harma", "bottleneck": bottleneck}).apply(encoder, seed=0)
+        assert parameter_counts(encoder).share == pytest.approx(share, abs=1e-4)
+        assert np.array_equal(encoder.embed_pixels(pixels), expected[0])
+        assert np.array_equal(encoder.embed_tokens(tokens), expected[1])

@@ -140,6 +140,13 @@ def test_mask_is_read_off_the_attention_by_position_or_name():
     assert visibility.mask is None
 
 
+def test_a_call_that_says_it_is_causal_counts():
+    visibility = Visibility(Masked(), causal=False)
+    visibility(nn.Identity(), (), {"attention_mask": None, "is_causal": True})
+    assert visibility.causal
+    assert visibility.mask is None
+
+
 def test_an_attention_without_mask_is_recognised():
     assert Visibility(nn.Linear(2, 2), causal=False).name is None
     assert Visibility(Masked(), causal=False).name == "attention_mask"

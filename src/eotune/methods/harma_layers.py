@@ -25,7 +25,7 @@ class Visibility:
 
     Args:
         attention: The block's self-attention module.
-        causal: Whether a token sees only itself and those before it.
+        causal: Whether a token sees only itself and those before it; a call that says otherwise (``is_causal``) counts.
     """
 
     def __init__(self, attention: nn.Module, *, causal: bool) -> None:
@@ -39,6 +39,7 @@ class Visibility:
 
     def __call__(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the mask of this call; the module's arguments stay as they are."""
+        self.causal = bool(kwargs.get("is_causal", self.causal))
         given = kwargs.get(self.name) if self.name else None
         if given is None and len(args) > self.position:
             given = args[self.position]
