@@ -73,7 +73,6 @@ class Method(base.Method):
         import peft
 
         targets = _target_paths(encoder, self.config)
-        before = base.names_of(encoder, encoder.parameters())
         kept = {id(parameter) for parameter in encoder.parameters()}
         for name, path in encoder.backbones.items():
             inside = [target.removeprefix(path + ".") for target in targets if target.startswith(path + ".")]
@@ -88,7 +87,7 @@ class Method(base.Method):
             with base.seeded(seed, "lora", name):
                 peft.inject_adapter_in_model(settings, backbone)
         trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
-        if not trained or not before:
+        if not trained:
             raise InputError(f"encoder {encoder.name!r} has no linear layer for LoRA", remedy="choose other targets")
         if self.config.heads:
             trained |= base.projection_parameters(encoder)
