@@ -33,7 +33,7 @@ class _Lazy(TyperGroup):
         if ctx.resilient_parsing or "--help" in sys.argv[1:2] or len(sys.argv) == 1:
             return click.Command(cmd_name, help=COMMANDS[cmd_name], short_help=COMMANDS[cmd_name])
         module = importlib.import_module(f"eotune.cli.{cmd_name}")
-        single = typer.Typer(add_completion=False)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(name=cmd_name)(module.command)
         return typer.main.get_command(single)
 
@@ -43,6 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Adapt pretrained vision-language models to remote-sensing imagery.",
 )
 

@@ -1,6 +1,5 @@
 """Run a recipe: data, encoder, method, phases, the test split once, and everything that is left behind."""
 
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,8 @@ from eotune.core.errors import InputError
 from eotune.core.files import sha256, write_json, write_text
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed, seed_everything
-from eotune.data.checks import leaks
+from eotune.data.inventory import take_inventory
+from eotune.data.leaks import leaks
 from eotune.encoders.base import DualEncoder
 from eotune.methods.adapted import load_model, save_adapted
 from eotune.methods.base import parameter_counts
@@ -67,7 +67,7 @@ def execute(recipe: Recipe, out: Path, *, resume: bool = False, strict: bool = F
         run.log("start", resumed=resume, method=recipe.method["name"], seed=recipe.seed)
         fits = _train(recipe, data, encoder, method, run, resume=resume)
         if is_main():
-            _save(recipe, encoder, method, run)
+            save_adapted(run.path, method, encoder)
             _measure(recipe, data, encoder, fits, run, started)
         return run.metrics() if is_main() else []
 
@@ -97,17 +97,6 @@ def _train(
         directory = run.path / "checkpoints" / phase.name
         fits.append(fit(encoder, work, training, directory=directory, seed=recipe.seed, log=run.log, resume=resume))
     return fits
-
-
-def _save(recipe: Recipe, encoder: DualEncoder, method: Any, run: RunDirectory) -> None:
-    """Write the adapter beside its place and move it there whole."""
-    staging = run.path / ".adapter"
-    shutil.rmtree(staging, ignore_errors=True)
-    save_adapted(
-        staging, method, encoder, base=recipe.encoder.name, image_size=recipe.encoder.image_size, seed=recipe.seed
-    )
-    shutil.rmtree(run.path / "adapter", ignore_errors=True)
-    staging.rename(run.path / "adapter")
 
 
 def _measure(
@@ -228,10 +217,11 @@ def _describe_data(recipe: Recipe, data: RetrievalData) -> dict[str, Any]:
         name: {"images": len(part), "captions": sum(len(sample.captions) for sample in part.samples)}
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
+    train, validation, test = (take_inventory(part) for part in (data.train, data.validation, data.test))
     found = {
-        "train and test": leaks(data.train, data.test).to_dict(),
-        "train and validation": leaks(data.train, data.validation).to_dict(),
-        "validation and test": leaks(data.validation, data.test).to_dict(),
+        "train and test": leaks(train, test).to_dict(),
+        "train and validation": leaks(train, validation).to_dict(),
+        "validation and test": leaks(validation, test).to_dict(),
     }
     return {"files": files, "splits": splits, "leaks": found}
 
