@@ -50,7 +50,7 @@ def test_spans_cover_everything_once_in_nearly_equal_parts() -> None:
 
 def test_blocks_shrink_as_images_grow() -> None:
     cpu = torch.device("cpu")
-    assert block_size(5000, cpu) == 500
+    assert block_size(5000, cpu) == 1000
     assert block_size(10, cpu) == 4096
     assert block_size(10**7, cpu) == 64
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Numbers in a block of scores (10 MB stay in a CPU's third-level cache), and in one comparison (in its second-level).
-_BLOCK_NUMBERS = {"cpu": 2_500_000, "cuda": 64_000_000}
-_COMPARED_NUMBERS = {"cpu": 320_000, "cuda": 64_000_000}
+# Numbers in a block of scores (20 MB fit a CPU's third-level cache), and in one comparison (its second-level cache).
+_BLOCK_NUMBERS = {"cpu": 5_000_000, "cuda": 64_000_000}
+_COMPARED_NUMBERS = {"cpu": 640_000, "cuda": 64_000_000}
 
 
 class Scores(Protocol):
@@ -83,7 +83,7 @@ class Products:
             block = self.rows(0, self.n_texts)
             return block[_index(texts, self.device), _index(images, self.device)].cpu().numpy()
         result = np.empty(len(texts), np.float32)
-        for start, stop in spans(len(texts), 640):
+        for start, stop in spans(len(texts), 320):
             row, row_of = np.unique(texts[start:stop], return_inverse=True)
             column, column_of = np.unique(images[start:stop], return_inverse=True)
             product = self._texts[_index(row, self.device)] @ self._images[_index(column, self.device)].T
@@ -149,13 +149,16 @@ def count(
     pair_scores = np.empty(len(by_text), _numpy_type(scores.dtype))
     texts = _Counter(text_queries, weights[1], scores)
     images = _Counter(image_queries, weights[0], scores)
+    compared = _COMPARED_NUMBERS.get(scores.device.type, 16_000_000)
     for start, stop in spans(scores.n_texts, chunk):
         block = scores.rows(start, stop)
         first, last = np.searchsorted(pair_texts, [start, stop])
         row, column = (_index(x, scores.device) for x in (pair_texts[first:last] - start, pair_images[first:last]))
         pair_scores[by_text[first:last]] = block[row, column].cpu().numpy()
-        texts.count_rows(block, start, chunk)
-        images.count_columns(block, start)
+        for begin, end in spans(len(block), max(1, compared // scores.n_images)):
+            part = block[begin:end]
+            texts.count_rows(part, start + begin)
+            images.count_columns(part, start + begin)
     return texts.result(), images.result(), pair_scores
 
 
@@ -196,26 +199,28 @@ class _Counter:
         self._thresholds = tuple(torch.from_numpy(both[:, part]).to(device) for part in (self._first, self._further))
         self._further_vector = queries.vector[self._further]
         self._weights = torch.from_numpy(weights).to(device, torch.float32)
-        self._totals = tuple(torch.zeros_like(part, dtype=torch.int64) for part in self._thresholds)
+        self._equal_weights = bool((weights == 1).all())
+        self._totals = tuple(torch.zeros_like(part, dtype=torch.float32) for part in self._thresholds)
         self._hits = torch.empty(0, device=device)
-        self._compared = _COMPARED_NUMBERS.get(device.type, 16_000_000)
 
-    def count_rows(self, block: Tensor, start: int, chunk: int) -> None:
+    def count_rows(self, block: Tensor, start: int) -> None:
         """Count along the rows of ``block``, which are the vectors from ``start`` on."""
         stop = start + len(block)
-        self._along_rows(block, 0, start)
+        self._count(block, 0, slice(start, stop), None)
         first, last = np.searchsorted(self._further_vector, [start, stop]).tolist()
-        for begin in range(first, last, chunk):
-            vector = self._further_vector[begin : min(begin + chunk, last)]
-            self._along_rows(block.index_select(0, _index(vector - start, block.device)), 1, begin)
+        for begin in range(first, last, 256):
+            queries = slice(begin, min(begin + 256, last))
+            rows = _index(self._further_vector[queries] - start, block.device)
+            self._count(block.index_select(0, rows), 1, queries, None)
 
     def count_columns(self, block: Tensor, start: int) -> None:
         """Count down the columns of ``block``, which are all vectors; its rows have the weights from ``start`` on."""
-        self._down_columns(block, 0, 0, start)
-        size = block.shape[1]
-        for begin in range(0, len(self._further), size):
-            vector = self._further_vector[begin : begin + size]
-            self._down_columns(block.index_select(1, _index(vector, block.device)), 1, begin, start)
+        rows = slice(start, start + len(block))
+        self._count(block, 0, slice(0, block.shape[1]), rows)
+        for begin in range(0, len(self._further_vector), block.shape[1]):
+            queries = slice(begin, begin + block.shape[1])
+            columns = _index(self._further_vector[queries], block.device)
+            self._count(block.index_select(1, columns), 1, queries, rows)
 
     def result(self) -> Counts:
         """Return the counts in the order of the queries."""
@@ -224,28 +229,19 @@ class _Counter:
             both[:, where] = totals.cpu().numpy()
         return Counts(*both)
 
-    def _along_rows(self, block: Tensor, side: int, begin: int) -> None:
-        for start, part, hits in self._parts(block):
-            queries = slice(begin + start, begin + start + len(part))
-            for threshold, total in zip(self._thresholds[side], self._totals[side], strict=True):
-                torch.ge(part, threshold[queries, None], out=hits)
-                total[queries] = (hits @ self._weights).long()
-
-    def _down_columns(self, block: Tensor, side: int, begin: int, row: int) -> None:
-        queries = slice(begin, begin + block.shape[1])
-        for start, part, hits in self._parts(block):
-            weights = self._weights[row + start : row + start + len(part)]
-            for threshold, total in zip(self._thresholds[side], self._totals[side], strict=True):
-                torch.ge(part, threshold[queries], out=hits)
-                total[queries] += (weights @ hits).long()
-
-    def _parts(self, block: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Cut a block into parts with a buffer each: float 0/1 is faster to write and to sum than a boolean."""
-        for start, stop in spans(len(block), max(1, self._compared // block.shape[1])):
-            part = block[start:stop]
-            if self._hits.numel() < part.numel():
-                self._hits = torch.empty(part.numel(), device=block.device)
-            yield start, part, self._hits[: part.numel()].view(part.shape)
+    def _count(self, block: Tensor, side: int, queries: slice, weighted_rows: slice | None) -> None:
+        """Count along the rows, or down the columns if ``weighted_rows`` says what the rows count."""
+        if self._hits.numel() < block.numel():
+            self._hits = torch.empty(block.numel(), device=block.device)
+        # Zeros and ones as floats are several times faster to write and to sum than booleans.
+        hits = self._hits[: block.numel()].view(block.shape)
+        for threshold, total in zip(self._thresholds[side], self._totals[side], strict=True):
+            if weighted_rows is None:
+                torch.ge(block, threshold[queries, None], out=hits)
+                total[queries] = hits.sum(dim=1) if self._equal_weights else hits @ self._weights
+            else:
+                torch.ge(block, threshold[queries], out=hits)
+                total[queries] += hits.sum(dim=0) if self._equal_weights else self._weights[weighted_rows] @ hits
 
 
 def _first_and_further(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -97,13 +97,13 @@ def distinct_rows(embeddings: Tensor) -> tuple[np.ndarray, np.ndarray]:
         >>> first.tolist(), inverse.tolist()
         ([0, 1], [0, 1, 0])
     """
-    rows = (embeddings + 0.0).cpu().numpy()  # + 0.0 turns -0 into 0
+    rows = embeddings.cpu().numpy()
     representative = np.arange(len(rows))
     # Only rows whose ends agree can be equal: of ordinary embeddings, hardly any others do.
     ends = rows[:, 0] + np.pi * rows[:, -1].astype(np.float64)
     _, group, sizes = np.unique(ends, return_inverse=True, return_counts=True)
     seen: dict[bytes, int] = {}
     for i in np.flatnonzero(sizes[group] > 1).tolist():
-        representative[i] = seen.setdefault(rows[i].tobytes(), i)
+        representative[i] = seen.setdefault((rows[i] + 0.0).tobytes(), i)  # + 0.0 turns -0 into 0
     first, inverse = np.unique(representative, return_inverse=True)
     return first, inverse

@@ -30,7 +30,7 @@ def alignment(images: Tensor, texts: Tensor, image_index: Tensor) -> float:
     return sum(float((images[index] - part).square_().sum()) for part, index in parts) / len(texts)
 
 
-def uniformity(points: Tensor, *, temperature: float = 2.0, limit: int = 1536) -> float:
+def uniformity(points: Tensor, *, temperature: float = 2.0, limit: int = 1200) -> float:
     """Return the log of the mean Gaussian potential over all pairs; lower is more uniform, 0 is one point.
 
     Wang and Isola, arXiv 2005.10242, section 4.1.2: ``log E exp(-t |x - y|^2)``. On a sphere of many dimensions
@@ -53,7 +53,7 @@ def uniformity(points: Tensor, *, temperature: float = 2.0, limit: int = 1536) -
         # |x - y|^2 = 2 - 2 x.y on the sphere; rounding may leave a hair below 0.
         potentials = (points @ points.T).sub_(1).mul_(2 * temperature).clamp_(max=0).exp_()
         n = len(points)
-        total = potentials.sum(dtype=torch.float64) - potentials.diagonal().sum(dtype=torch.float64)
+        total = potentials.sum() - potentials.diagonal().sum()
         return float((total / (n * (n - 1))).log())
 
 
