@@ -46,5 +46,6 @@ def test_both_passes_draw_the_same_dropout(toy, toy_objective):
         backward=lambda x: x.backward(),
         chunk_size=4,
     )
-    assert torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
     assert not torch.equal(seen[0], seen[1])

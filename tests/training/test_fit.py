@@ -56,7 +56,8 @@ def test_an_interrupted_run_ends_at_the_same_bits(toy, toy_work, tmp_path, break
 def test_a_finished_phase_is_not_done_again(toy, toy_work, tmp_path):
     first, expected, _ = run(toy, toy_work, tmp_path)
     second, result, events = run(toy, toy_work, tmp_path, resume=True)
-    assert events == [] and result == expected
+    assert events == []
+    assert result == expected
     assert torch.equal(first.right.weight, second.right.weight)
 
 

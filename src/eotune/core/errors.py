@@ -38,8 +38,7 @@ class MissingExtraError(InputError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"the package {package!r} is not installed",
-                         remedy=f"run: pip install 'eotune[{extra}]'")
+        super().__init__(f"the package {package!r} is not installed", remedy=f"run: pip install 'eotune[{extra}]'")
 
 
 class InterruptedRunError(EotuneError):

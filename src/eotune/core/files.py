@@ -72,8 +72,10 @@ def read_json(path: Path) -> Any:
     except RecursionError:
         raise InputError(f"{path}: JSON nested too deeply", remedy="check the file") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg})",
-                         remedy="check that the file is complete") from None
+        raise InputError(
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg})",
+            remedy="check that the file is complete",
+        ) from None
 
 
 def sha256(path: Path) -> str:

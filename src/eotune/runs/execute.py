@@ -198,13 +198,16 @@ def query_examples(
     return examples
 
 
-def _write_embeddings(stream: Any, embeddings: dict[str, tuple[np.ndarray, np.ndarray]], image_index: np.ndarray) -> None:
-    arrays = {
+def _write_embeddings(
+    stream: Any, embeddings: dict[str, tuple[np.ndarray, np.ndarray]], image_index: np.ndarray
+) -> None:
+    arrays: dict[str, Any] = {
         f"{label}_{side}".replace("-", "_"): array.astype(np.float16)
         for label, pair in embeddings.items()
         for side, array in zip(("image", "text"), pair, strict=True)
     }
-    np.savez_compressed(stream, image_index=image_index, **arrays)
+    arrays["image_index"] = image_index
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _describe_data(recipe: Recipe, data: RetrievalData) -> dict[str, Any]:

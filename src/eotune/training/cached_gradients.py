@@ -49,7 +49,7 @@ def chunked_backward(
             outputs.append(forward(chunk))
     whole = _joined(outputs)
     value = loss(whole, targets)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
 
     start = 0
     for number, (chunk, state) in enumerate(zip(chunks, states, strict=True)):

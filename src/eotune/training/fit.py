@@ -118,7 +118,11 @@ def _trainer(
     transformers_logging.set_verbosity_error()
     on_gpu = torch.cuda.is_available() and config.device != "cpu"
     processes = world_size()
-    workers = config.workers if config.workers != "auto" else (min(8, max(1, (torch.get_num_threads() or 2) - 1)) if on_gpu else 0)
+    workers = (
+        config.workers
+        if config.workers != "auto"
+        else (min(8, max(1, (torch.get_num_threads() or 2) - 1)) if on_gpu else 0)
+    )
     arguments = TrainingArguments(
         output_dir=str(directory),
         num_train_epochs=config.epochs,

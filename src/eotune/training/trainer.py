@@ -56,6 +56,9 @@ class PhaseTrainer(Trainer):
         callbacks: Of transformers' Trainer.
     """
 
+    optimizer: Any
+    control: Any
+
     def __init__(
         self,
         model: nn.Module,
