@@ -20,7 +20,7 @@ demo: $(INSTALLED)  ## the main job in miniature, offline: a report at runs/demo
 	$(BIN)/eotune demo --out runs/demo
 
 test: $(INSTALLED)  ## all tests that need no download
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # a thread a worker: two pools on two cores wait for each other
 
 lint: $(INSTALLED)  ## style, types, and which way imports point
 	$(BIN)/ruff check src tests benchmarks scripts

@@ -1,0 +1,50 @@
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.core.files import read_json, replaced, sha256, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+
+    def fail():
+        with replaced(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"ä": [1, 2.5]})
+    assert read_json(tmp_path / "a.json") == {"ä": [1, 2.5]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b'{"a": ', "line 1, column 7"), (b"\xff\xfe", "cannot be read"), (b"[" * 100_000, "nested too deeply")],
+)
+def test_broken_json_is_told_with_its_place(tmp_path, content, says):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_json(path)
+
+
+def test_missing_files_and_directories(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(InputError, match="is a directory"):
+        read_json(tmp_path)
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
