@@ -19,8 +19,9 @@ demo: $(INSTALLED)  ## the main job in miniature, offline: a report at runs/demo
 	rm -rf runs/demo
 	$(BIN)/eotune demo --out runs/demo
 
+# One thread a worker: two pools of threads on two cores wait for each other.
 test: $(INSTALLED)  ## all tests that need no download
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile  # a thread a worker: two pools on two cores wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style, types, and which way imports point
 	$(BIN)/ruff check src tests benchmarks scripts
