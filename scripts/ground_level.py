@@ -33,7 +33,15 @@ def _thing(draw: ImageDraw.ImageDraw, kind: str, x: float, y: float, s: float, c
         draw.rectangle((x - 0.35 * s, y - 0.8 * s, x + 0.25 * s, y - 0.4 * s), fill=(225, 220, 205))
     elif kind == "car":
         draw.rectangle((x - 0.8 * s, y - 0.5 * s, x + 0.8 * s, y - 0.15 * s), fill=colour)
-        draw.polygon([(x - 0.5 * s, y - 0.5 * s), (x - 0.3 * s, y - 0.8 * s), (x + 0.3 * s, y - 0.8 * s), (x + 0.5 * s, y - 0.5 * s)], fill=dark)
+        draw.polygon(
+            [
+                (x - 0.5 * s, y - 0.5 * s),
+                (x - 0.3 * s, y - 0.8 * s),
+                (x + 0.3 * s, y - 0.8 * s),
+                (x + 0.5 * s, y - 0.5 * s),
+            ],
+            fill=dark,
+        )
         for wheel in (-0.45, 0.45):
             draw.ellipse((x + (wheel - 0.18) * s, y - 0.3 * s, x + (wheel + 0.18) * s, y + 0.05 * s), fill=(25, 25, 25))
     elif kind == "house":

@@ -34,7 +34,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1500, special_tokens=special, initial_alphabet=alphabet))
+    core.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1500, special_tokens=special, initial_alphabet=alphabet)
+    )
     core.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=40
@@ -49,7 +51,7 @@ def fresh_encoder() -> HFDualEncoder:
         projection_dim=128,
         logit_scale_init_value=2.6592,
         vision_config={"hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 5, "num_attention_heads": 5,
-                       "image_size": 64, "patch_size": 8, "hidden_act": "gelu"},
+                       "image_size": 64, "patch_size": 16, "hidden_act": "gelu"},
         text_config={"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
                      "vocab_size": len(words), "max_position_embeddings": 40, "hidden_act": "gelu",
                      "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
@@ -61,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--pictures", type=int, default=20000)
-    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--batch", type=int, default=128)
     arguments = parser.parse_args()
     encoder = fresh_encoder()
     print(f"{sum(p.numel() for p in encoder.parameters()):,} parameters", flush=True)
@@ -92,7 +94,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         step += 1
-        if step % 100 == 0:
+        if step % 20 == 0:
             print(f"step {step} {time.time() - started:.0f} s loss {loss.item():.3f}", flush=True)
     held = [picture(10**6 + seed) for seed in range(200)]
     images = encoder.embed_images([image for image, _ in held])

@@ -15,6 +15,8 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_ELONGATED = 8  # longer side over shorter side
+
 
 @dataclass(frozen=True)
 class ImageTransform:
@@ -48,6 +50,12 @@ class ImageTransform:
             if (height, width) != (self.size, self.size):
                 picture = picture.resize((self.size, self.size), resample)
         else:
+            if max(height, width) > _ELONGATED * min(height, width):
+                # Scaling all of a strip only to cut its middle out could ask for gigabytes: cut first.
+                keep = _ELONGATED * min(height, width)
+                left, top = max(0, (width - keep) // 2), max(0, (height - keep) // 2)
+                picture = picture.crop((left, top, left + min(width, keep), top + min(height, keep)))
+                width, height = picture.size
             # As transformers' get_resize_output_image_size: the longer side is truncated, not rounded.
             short, long = sorted((height, width))
             scaled = int(self.size * long / short)
