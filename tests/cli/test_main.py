@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from eotune.cli.main import COMMANDS, main
+from eotune.data.scenes import write_dataset
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("scenes"), {"train": 2, "validation": 1, "test": 1}, size=32)
+
+
+@pytest.fixture
+def eotune(monkeypatch, capsys):
+    """Run the command line in this process; returns (exit status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["eotune", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv=['eotune','--help']\n"
+        "import eotune.cli.main as m\n"
+        "try: m.main()\n"
+        "except SystemExit: pass\n"
+        "heavy={'torch','transformers','numpy','rich','pydantic'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert all(command in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(eotune, command):
+    code, out, _ = eotune(command, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+def test_version(eotune):
+    assert eotune("--version")[1].startswith("eotune 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "none.yaml"), "none.yaml: no such file"),
+        (("evaluate", "tiny", "--data", "none.jsonl"), "none.jsonl"),
+        (("evaluate", "tinny", "--data", "DATA"), "did you mean 'tiny'?"),
+        (("evaluate", "tiny", "--data", "DATA", "--task", "retreival"), "did you mean 'retrieval'?"),
+        (("evaluate", "tiny", "--data", "DATA", "--precision", "fp8"), "unknown precision 'fp8'"),
+        (("evaluate", "run:nowhere", "--data", "DATA"), "nowhere"),
+        (("evaluate", "tiny", "--data", "DATA", "--task", "zero-shot", "--template", "a photo"), "has no {}"),
+        (("evaluate", "hf:./nowhere", "--data", "DATA"), "no such directory"),
+        (("embed", "DATA", "--encoder", "tiny", "--out", "DATA"), "is there already"),
+        (("check", "none.jsonl"), None),
+    ],
+)
+def test_wrong_input_gets_exit_2_and_one_line(eotune, scenes, arguments, says):
+    code, out, err = eotune(*(scenes if word == "DATA" else word for word in arguments))
+    assert code == 2
+    assert "Traceback" not in out + err
+    if says:
+        assert out == ""
+        assert says in err
+        assert err.strip().count("\n") == 0
+
+
+def rows_of(scenes):
+    return [json.loads(line) for line in scenes.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda row, folder: row.update(image="images/none.png"), "none.png"),
+        (lambda row, folder: row.update(image="../outside.png"), "outside"),
+        (lambda row, folder: row.update(captions=[""]), "empty"),
+        (lambda row, folder: row.update(capshuns=row.pop("captions")), "captions"),
+        (lambda row, folder: (folder / row["image"]).write_bytes(b""), "images/"),
+        (lambda row, folder: (folder / row["image"]).write_bytes((folder / row["image"]).read_bytes()[:80]), "images/"),
+    ],
+)
+def test_broken_data_is_named_and_nothing_is_half_written(eotune, tmp_path, break_it, says):
+    scenes = write_dataset(tmp_path, {"train": 2, "validation": 1, "test": 1}, size=32)
+    rows = rows_of(scenes)
+    break_it(rows[0], tmp_path)
+    scenes.write_text("\n".join(map(json.dumps, rows)))
+    recipe = tmp_path / "recipe.yaml"
+    splits = ", ".join(f"{s}: {{captions: {scenes}, split: {s}}}" for s in ("train", "validation", "test"))
+    recipe.write_text(
+        f"name: small\ntask: {{name: retrieval, {splits}}}\nencoder: tiny\nmethod: {{name: heads}}\n"
+        "training: {batch_size: 8, max_steps: 2}\n"
+    )
+    code, out, err = eotune("run", recipe, "--out", tmp_path / "run")
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    code, out, _ = eotune("check", scenes)
+    assert code == 2
+    assert says in out
+
+
+def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
+    code, out, _ = eotune("evaluate", "tiny", "--data", scenes, "--split", "test", "--json")
+    assert code == 0
+    assert 0 <= json.loads(out)["mR"] <= 100
+    code, out, _ = eotune("evaluate", "tiny", "--data", scenes, "--task", "zero-shot", "--json")
+    assert json.loads(out)["images"] == 40
+    code, out, _ = eotune("check", scenes, "--json")
+    assert code == 0
+    assert json.loads(out)["problems"] == []
+    assert "packages" in json.loads(eotune("doctor", "--json")[1])
+    code, out, _ = eotune("embed", scenes, "--encoder", "tiny", "--out", tmp_path / "e.parquet", "--split", "test", "--json")
+    assert json.loads(out)["rows"] == 10 + 50
+
+
+def test_embeddings_are_unit_vectors_that_name_their_encoder(eotune, scenes, tmp_path):
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    out = tmp_path / "e.parquet"
+    assert eotune("embed", scenes.parent / "images", "--encoder", "tiny", "--out", out)[0] == 0
+    table = pq.read_table(out)
+    vectors = np.array(table["embedding"].to_pylist())
+    assert vectors.shape == (40, 128)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert table.schema.metadata[b"encoder"] == b"tiny"
