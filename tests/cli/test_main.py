@@ -36,7 +36,8 @@ def test_help_imports_nothing_heavy():
         "import eotune.cli.main as m\n"
         "try: m.main()\n"
         "except SystemExit: pass\n"
-        "heavy={'torch','transformers','numpy','rich','pydantic'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
+        "heavy = {'torch', 'transformers', 'numpy', 'rich', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -126,7 +127,9 @@ def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
     assert code == 0
     assert json.loads(out)["problems"] == []
     assert "packages" in json.loads(eotune("doctor", "--json")[1])
-    code, out, _ = eotune("embed", scenes, "--encoder", "tiny", "--out", tmp_path / "e.parquet", "--split", "test", "--json")
+    code, out, _ = eotune(
+        "embed", scenes, "--encoder", "tiny", "--out", tmp_path / "e.parquet", "--split", "test", "--json"
+    )
     assert json.loads(out)["rows"] == 10 + 50
 
 

@@ -30,10 +30,16 @@ def _write_tokenizer(directory, longest):
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[START] $A [END]", special_tokens=[("[START]", 2), ("[END]", 3)])
+        single="[START] $A [END]", special_tokens=[("[START]", 2), ("[END]", 3)]
+    )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", bos_token="[START]", eos_token="[END]",
-        model_max_length=longest).save_pretrained(directory)
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token="[START]",
+        eos_token="[END]",
+        model_max_length=longest,
+    ).save_pretrained(directory)
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +47,40 @@ def clip_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("clip")
     shared = {"num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig(
-        vision_config={"hidden_size": 24, "num_hidden_layers": 3, "image_size": PIXELS, "patch_size": PATCH, **shared},
-        text_config={"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": len(WORDS), "pad_token_id": 0,
-                     "bos_token_id": 2, "eos_token_id": 3, "max_position_embeddings": 16, **shared},
-        projection_dim=8)).save_pretrained(directory)
+    CLIPModel(
+        CLIPConfig(
+            vision_config={
+                "hidden_size": 24,
+                "num_hidden_layers": 3,
+                "image_size": PIXELS,
+                "patch_size": PATCH,
+                **shared,
+            },
+            text_config={
+                "hidden_size": 16,
+                "num_hidden_layers": 2,
+                "vocab_size": len(WORDS),
+                "pad_token_id": 0,
+                "bos_token_id": 2,
+                "eos_token_id": 3,
+                "max_position_embeddings": 16,
+                **shared,
+            },
+            projection_dim=8,
+        )
+    ).save_pretrained(directory)
     _write_tokenizer(directory, 16)
-    write_json(directory / "preprocessor_config.json", {
-        "size": {"shortest_edge": PIXELS}, "do_center_crop": True, "crop_size": {"height": PIXELS, "width": PIXELS},
-        "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3})
+    write_json(
+        directory / "preprocessor_config.json",
+        {
+            "size": {"shortest_edge": PIXELS},
+            "do_center_crop": True,
+            "crop_size": {"height": PIXELS, "width": PIXELS},
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+            "resample": 3,
+        },
+    )
     return directory
 
 
@@ -57,17 +88,41 @@ def clip_directory(tmp_path_factory):
 def composed_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("composed")
     torch.manual_seed(0)
-    ViTModel(ViTConfig(hidden_size=24, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-                       image_size=PIXELS, patch_size=PATCH, **NO_DROPOUT), add_pooling_layer=False,
-             ).save_pretrained(directory / "vision")
-    BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                         intermediate_size=32, max_position_embeddings=16, **NO_DROPOUT), add_pooling_layer=False,
-              ).save_pretrained(directory / "text")
+    ViTModel(
+        ViTConfig(
+            hidden_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=PIXELS,
+            patch_size=PATCH,
+            **NO_DROPOUT,
+        ),
+        add_pooling_layer=False,
+    ).save_pretrained(directory / "vision")
+    BertModel(
+        BertConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=16,
+            **NO_DROPOUT,
+        ),
+        add_pooling_layer=False,
+    ).save_pretrained(directory / "text")
     _write_tokenizer(directory / "text", 16)
     image, text = nn.Linear(24, 8), nn.Linear(16, 8, bias=False)
-    save_file({"image_projection.weight": image.weight.detach(), "image_projection.bias": image.bias.detach(),
-               "text_projection.weight": text.weight.detach(), "logit_scale": torch.tensor(2.0)},
-              directory / "projection.safetensors")
+    save_file(
+        {
+            "image_projection.weight": image.weight.detach(),
+            "image_projection.bias": image.bias.detach(),
+            "text_projection.weight": text.weight.detach(),
+            "logit_scale": torch.tensor(2.0),
+        },
+        directory / "projection.safetensors",
+    )
     write_json(directory / "config.json", {"image_size": PIXELS, "embed_dim": 8, "max_tokens": 12})
     return directory
 

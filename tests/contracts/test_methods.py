@@ -50,8 +50,9 @@ def embed(encoder, pixels, texts) -> tuple[Tensor, Tensor]:
 
 def loss_of(encoder, pixels, texts):
     output = encoder(pixels, **encoder.tokenize(texts))
-    images, words = (torch.nn.functional.normalize(one, dim=-1)
-                     for one in (output.image_embeddings, output.text_embeddings))
+    images, words = (
+        torch.nn.functional.normalize(one, dim=-1) for one in (output.image_embeddings, output.text_embeddings)
+    )
     return torch.nn.functional.cross_entropy(output.logit_scale * images @ words.T, torch.arange(len(texts)))
 
 
@@ -59,9 +60,13 @@ def step(encoder, method, pixels, texts):
     encoder.train()
     kept = method.no_decay(encoder)
     trained = {name: one for name, one in encoder.named_parameters() if one.requires_grad}
-    optimiser = torch.optim.AdamW([
-        {"params": [one for name, one in trained.items() if name not in kept], "weight_decay": 0.1},
-        {"params": [one for name, one in trained.items() if name in kept], "weight_decay": 0.0}], lr=1e-2)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [one for name, one in trained.items() if name not in kept], "weight_decay": 0.1},
+            {"params": [one for name, one in trained.items() if name in kept], "weight_decay": 0.0},
+        ],
+        lr=1e-2,
+    )
     loss_of(encoder, pixels, texts).backward()
     optimiser.step()
     encoder.eval()
@@ -169,7 +174,8 @@ def test_text_states_see_no_padding_and_no_future(load, settings, padding):
     states: list[Tensor] = []
     block = encoder.towers["text"].blocks[-1]
     encoder.get_submodule(block.path).register_forward_hook(
-        lambda _module, _args, output: states.append(output[0] if isinstance(output, tuple) else output))
+        lambda _module, _args, output: states.append(output[0] if isinstance(output, tuple) else output)
+    )
     ids = torch.tensor([[2, 5, 6, 7, 8, 3] + [0] * padding])
     mask = torch.tensor([[1] * 6 + [0] * padding])
     for changed in (None, 3, *range(6, 6 + padding)):

@@ -60,8 +60,16 @@ def geotiff(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with rasterio.open(
-                path, "w", driver="GTiff", count=values.shape[0], height=values.shape[1], width=values.shape[2],
-                dtype=values.dtype, crs=crs, transform=Affine(*transform) if transform else None, **profile,
+                path,
+                "w",
+                driver="GTiff",
+                count=values.shape[0],
+                height=values.shape[1],
+                width=values.shape[2],
+                dtype=values.dtype,
+                crs=crs,
+                transform=Affine(*transform) if transform else None,
+                **profile,
             ) as target:
                 target.write(values)
                 for key, value in tags.items():

@@ -8,7 +8,15 @@ from eotune.core.errors import InputError
 from eotune.encoders.open_clip_weights import Architecture, architecture, read_state_dict, to_transformers
 
 ARCH = Architecture(
-    image_size=16, patch=8, image_width=32, image_layers=2, head_width=16, text_width=24, text_layers=2, text_heads=2, dim=12
+    image_size=16,
+    patch=8,
+    image_width=32,
+    image_layers=2,
+    head_width=16,
+    text_width=24,
+    text_layers=2,
+    text_heads=2,
+    dim=12,
 )
 
 

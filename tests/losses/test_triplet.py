@@ -47,8 +47,10 @@ def test_eye_as_positives_masks_only_the_diagonal(batch) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_plain_equals_loops(batch, mining, reduction) -> None:
     terms = []
-    for scores, positive in ((batch.similarities, batch.positives.numpy()),
-                             (batch.similarities.T, batch.positives.numpy().T)):
+    for scores, positive in (
+        (batch.similarities, batch.positives.numpy()),
+        (batch.similarities.T, batch.positives.numpy().T),
+    ):
         for i in range(7):
             costs = [0.3 + scores[i, j] - scores[i, i] for j in range(7) if not positive[i, j]]
             terms += [max(costs)] if mining == "hardest" else costs
@@ -87,9 +89,7 @@ def test_without_gradient_through_the_weight_it_is_a_constant_factor() -> None:
     angle = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
     images = torch.eye(2, dtype=torch.float64)
     texts = torch.stack([torch.stack([angle.cos(), angle.sin()]), images[1]])
-    result = adaptive_triplet_loss(
-        images, texts, positives=torch.eye(2).bool(), reduction="sum", weight_gradient=False
-    )
+    result = adaptive_triplet_loss(images, texts, positives=torch.eye(2).bool(), reduction="sum", weight_gradient=False)
     (gradient,) = torch.autograd.grad(result, angle)
 
     def costs(at: float) -> list[float]:

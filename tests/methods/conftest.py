@@ -17,13 +17,25 @@ class SmallClip(DualEncoder):
         self.transform = ImageTransform(config.vision_config.image_size)
         self.backbones = {"": "model"}
         self.towers = {
-            name: Tower(name, f"model.{tower}", f"model.{head}", tuple(
-                Block(path := f"model.{tower}.encoder.layers.{i}", f"{path}.self_attn", f"{path}.mlp",
-                      side.hidden_size, causal=name == "text")
-                for i in range(side.num_hidden_layers)))
+            name: Tower(
+                name,
+                f"model.{tower}",
+                f"model.{head}",
+                tuple(
+                    Block(
+                        path := f"model.{tower}.encoder.layers.{i}",
+                        f"{path}.self_attn",
+                        f"{path}.mlp",
+                        side.hidden_size,
+                        causal=name == "text",
+                    )
+                    for i in range(side.num_hidden_layers)
+                ),
+            )
             for name, tower, head, side in (
                 ("image", "vision_model", "visual_projection", config.vision_config),
-                ("text", "text_model", "text_projection", config.text_config))
+                ("text", "text_model", "text_projection", config.text_config),
+            )
         }
 
     @property
@@ -40,26 +52,62 @@ class SmallClip(DualEncoder):
 class SmallComposed(DualEncoder):
     def __init__(self, image_depth: int = 3, text_depth: int = 2) -> None:
         super().__init__()
-        self.image_model = ViTModel(ViTConfig(
-            hidden_size=24, num_hidden_layers=image_depth, num_attention_heads=2, intermediate_size=32, image_size=16,
-            patch_size=8, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), add_pooling_layer=False)
-        self.text_model = BertModel(BertConfig(
-            vocab_size=50, hidden_size=16, num_hidden_layers=text_depth, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-            add_pooling_layer=False)
+        self.image_model = ViTModel(
+            ViTConfig(
+                hidden_size=24,
+                num_hidden_layers=image_depth,
+                num_attention_heads=2,
+                intermediate_size=32,
+                image_size=16,
+                patch_size=8,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            ),
+            add_pooling_layer=False,
+        )
+        self.text_model = BertModel(
+            BertConfig(
+                vocab_size=50,
+                hidden_size=16,
+                num_hidden_layers=text_depth,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=16,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            ),
+            add_pooling_layer=False,
+        )
         self.image_projection, self.text_projection = nn.Linear(24, 8), nn.Linear(16, 8, bias=False)
         self.scale = nn.Parameter(torch.tensor(2.0))
         self.name, self.dim, self.max_tokens = "composed:small", 8, 12
         self.transform = ImageTransform(16)
         self.backbones = {"image": "image_model", "text": "text_model"}
         self.towers = {
-            "image": Tower("image", "image_model", "image_projection", tuple(
-                Block(path := f"image_model.layers.{i}", f"{path}.attention", f"{path}.mlp", 24, causal=False)
-                for i in range(image_depth))),
-            "text": Tower("text", "text_model", "text_projection", tuple(
-                Block(path := f"text_model.encoder.layer.{i}", f"{path}.attention", f"{path}.output.dense", 16,
-                      causal=False)
-                for i in range(text_depth))),
+            "image": Tower(
+                "image",
+                "image_model",
+                "image_projection",
+                tuple(
+                    Block(path := f"image_model.layers.{i}", f"{path}.attention", f"{path}.mlp", 24, causal=False)
+                    for i in range(image_depth)
+                ),
+            ),
+            "text": Tower(
+                "text",
+                "text_model",
+                "text_projection",
+                tuple(
+                    Block(
+                        path := f"text_model.encoder.layer.{i}",
+                        f"{path}.attention",
+                        f"{path}.output.dense",
+                        16,
+                        causal=False,
+                    )
+                    for i in range(text_depth)
+                ),
+            ),
         }
 
     @property
@@ -78,11 +126,25 @@ class SmallComposed(DualEncoder):
 def clip_config(*, width=(24, 16), depth=(3, 2), projection=8) -> CLIPConfig:
     shared = {"num_attention_heads": 2, "intermediate_size": 32}
     return CLIPConfig(
-        vision_config={"hidden_size": width[0], "num_hidden_layers": depth[0], "image_size": 16, "patch_size": 8,
-                       **shared},
-        text_config={"hidden_size": width[1], "num_hidden_layers": depth[1], "vocab_size": 50, "eos_token_id": 49,
-                     "bos_token_id": 48, "pad_token_id": 0, "max_position_embeddings": 16, **shared},
-        projection_dim=projection)
+        vision_config={
+            "hidden_size": width[0],
+            "num_hidden_layers": depth[0],
+            "image_size": 16,
+            "patch_size": 8,
+            **shared,
+        },
+        text_config={
+            "hidden_size": width[1],
+            "num_hidden_layers": depth[1],
+            "vocab_size": 50,
+            "eos_token_id": 49,
+            "bos_token_id": 48,
+            "pad_token_id": 0,
+            "max_position_embeddings": 16,
+            **shared,
+        },
+        projection_dim=projection,
+    )
 
 
 @pytest.fixture
@@ -120,6 +182,7 @@ def tokens():
 @pytest.fixture
 def make_clip():
     """Build CLIP models of other sizes; ``meta`` costs nothing, and counts are right."""
+
     def make(*, meta=False, config=None, **sizes):
         if not meta:
             torch.manual_seed(0)
@@ -128,6 +191,7 @@ def make_clip():
             model = SmallClip(config or clip_config(**sizes))
         model.fingerprint = lambda: "meta"
         return model
+
     return make
 
 
@@ -136,16 +200,19 @@ def make_composed():
     def make(**sizes):
         torch.manual_seed(0)
         return SmallComposed(**sizes).eval()
+
     return make
 
 
 @pytest.fixture
 def perturb():
     """Move every trained parameter off its start, so that adapters which begin at zero can be seen."""
+
     def move(model, size=0.3):
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for _, parameter in sorted(model.named_parameters()):
                 if parameter.requires_grad:
                     parameter += size * torch.randn(parameter.shape, generator=generator)
+
     return move

@@ -11,6 +11,7 @@ from eotune.methods.adapted import load_adapted_method, read_description
 @pytest.fixture
 def known(monkeypatch, make_clip, make_composed):
     """Stand in for the encoders on disk: the two small ones, by their names."""
+
     def load(name, *, image_size=None):
         return {"hf:small": make_clip, "composed:small": make_composed}[name]()
 
@@ -42,8 +43,13 @@ def test_description_holds_what_it_takes_to_rebuild(run, known):
 
 
 def test_a_run_loads_from_either_directory_and_by_name(run, pixels):
-    encoders = [load_adapted(run), load_adapted(run / "adapter"), load_model(f"run:{run}"),
-                load_model(f"run:{run}", image_size=16), load_adapted_method(run)[0]]
+    encoders = [
+        load_adapted(run),
+        load_adapted(run / "adapter"),
+        load_model(f"run:{run}"),
+        load_model(f"run:{run}", image_size=16),
+        load_adapted_method(run)[0],
+    ]
     outputs = [encoder.image_features(pixels) for encoder in encoders]
     assert all(torch.equal(output, outputs[0]) for output in outputs)
     assert encoders[2].name == f"run:{run}"
@@ -105,12 +111,16 @@ def test_weights_of_another_encoder_are_refused(run, make_clip, tmp_path):
         load_adapted(run)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"fingerprints": ""}, "eotune.json: 'fingerprints' is not a known key; did you mean 'fingerprint'"),
-    ({"method": {"name": "lora", "rnak": 2}}, "eotune.json: 'method.rnak' is not a known key; did you mean 'rank'"),
-    ({"method": {"name": "lorra"}}, "unknown method 'lorra'; did you mean 'lora'"),
-    ({"method": {}}, "'method.name' is missing"),
-    ({"seed": "x"}, "eotune.json: 'seed'")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fingerprints": ""}, "eotune.json: 'fingerprints' is not a known key; did you mean 'fingerprint'"),
+        ({"method": {"name": "lora", "rnak": 2}}, "eotune.json: 'method.rnak' is not a known key; did you mean 'rank'"),
+        ({"method": {"name": "lorra"}}, "unknown method 'lorra'; did you mean 'lora'"),
+        ({"method": {}}, "'method.name' is missing"),
+        ({"seed": "x"}, "eotune.json: 'seed'"),
+    ],
+)
 def test_wrong_descriptions_are_explained(run, changes, message):
     edit(run, **changes)
     with pytest.raises(InputError, match=message):

@@ -77,7 +77,10 @@ def test_scale_and_projections_are_found(small_clip, small_composed):
     assert projection_parameters(small_clip) == {"model.visual_projection.weight", "model.text_projection.weight"}
     assert scale_parameters(small_composed) == {"scale"}
     assert projection_parameters(small_composed) == {
-        "image_projection.weight", "image_projection.bias", "text_projection.weight"}
+        "image_projection.weight",
+        "image_projection.bias",
+        "text_projection.weight",
+    }
 
 
 @pytest.mark.parametrize("name", ["heads", "lora", "harma", "full"])

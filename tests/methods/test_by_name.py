@@ -32,7 +32,8 @@ def test_modules_that_are_no_methods_are_unknown(name):
 
 def test_near_names_are_suggested():
     assert method_problems({"name": "harmma"}) == [
-        "'method.name': unknown method 'harmma'; did you mean 'harma'? Known: frozen, full, harma, heads, lora"]
+        "'method.name': unknown method 'harmma'; did you mean 'harma'? Known: frozen, full, harma, heads, lora"
+    ]
 
 
 def test_a_missing_name_is_said():

@@ -36,8 +36,10 @@ def test_size_at_vit_b_32(make_clip, settings, expected):
     assert counts.total - counts.trainable == 151_277_313 - (not settings)
 
 
-@pytest.mark.parametrize(("share", "expected"), [
-    ("all", [0, 0, 0, 0, 0]), ("layers", [0, 0, 0, 1, 1]), ("modalities", [0, 1, 2, 0, 2]), ("none", [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [("all", [0, 0, 0, 0, 0]), ("layers", [0, 0, 0, 1, 1]), ("modalities", [0, 1, 2, 0, 2]), ("none", [0, 1, 2, 3, 4])],
+)
 def test_who_shares_a_mini_adapter(encoder, share, expected):
     harma(encoder, share=share)
     assert minis(encoder) in (expected, [*_renumbered(expected, 3)])  # CLIP holds its text tower first
@@ -50,9 +52,17 @@ def _renumbered(expected, image_depth):
     return [order.index(one) for one in turned]
 
 
-@pytest.mark.parametrize(("depth", "deeper", "expected"), [
-    (2, 3, [0, 2]), (3, 3, [0, 1, 2]), (6, 12, [0, 2, 4, 7, 9, 11]), (1, 4, [3]), (1, 1, [0]),
-    (12, 24, [0, 2, 4, 6, 8, 10, 13, 15, 17, 19, 21, 23])])
+@pytest.mark.parametrize(
+    ("depth", "deeper", "expected"),
+    [
+        (2, 3, [0, 2]),
+        (3, 3, [0, 1, 2]),
+        (6, 12, [0, 2, 4, 7, 9, 11]),
+        (1, 4, [3]),
+        (1, 1, [0]),
+        (12, 24, [0, 2, 4, 6, 8, 10, 13, 15, 17, 19, 21, 23]),
+    ],
+)
 def test_layers_meet_by_relative_depth(depth, deeper, expected):
     assert [relative_layer(number, depth, deeper) for number in range(depth)] == expected
     heights = np.linspace(0, 1, depth) if depth > 1 else np.ones(1)
@@ -66,13 +76,21 @@ def test_modalities_share_only_what_is_used(make_composed):
     assert list(encoder.harma) == ["layer_3"]
 
 
-@pytest.mark.parametrize(("layers", "expected"), [
-    ("all", {"image": 3, "text": 2}), ("last-1", {"image": 1, "text": 1}), ([0, -1], {"image": 2, "text": 2}),
-    ("last-2", {"image": 2, "text": 2})])
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("all", {"image": 3, "text": 2}),
+        ("last-1", {"image": 1, "text": 1}),
+        ([0, -1], {"image": 2, "text": 2}),
+        ("last-2", {"image": 2, "text": 2}),
+    ],
+)
 def test_chosen_layers_are_adapted(encoder, layers, expected):
     harma(encoder, layers=layers)
-    adapted = {name: [isinstance(encoder.get_submodule(block.mlp), AdaptedMlp) for block in tower.blocks]
-               for name, tower in encoder.towers.items()}
+    adapted = {
+        name: [isinstance(encoder.get_submodule(block.mlp), AdaptedMlp) for block in tower.blocks]
+        for name, tower in encoder.towers.items()
+    }
     assert {name: sum(flags) for name, flags in adapted.items()} == expected
     assert all(flags[-1] for flags in adapted.values())
 
@@ -81,8 +99,9 @@ def test_chosen_layers_are_adapted(encoder, layers, expected):
 def test_one_tower_alone(encoder, towers):
     harma(encoder, towers=towers, share="modalities")
     for name, tower in encoder.towers.items():
-        assert all(isinstance(encoder.get_submodule(block.mlp), AdaptedMlp) == (name == towers)
-                   for block in tower.blocks)
+        assert all(
+            isinstance(encoder.get_submodule(block.mlp), AdaptedMlp) == (name == towers) for block in tower.blocks
+        )
 
 
 def test_a_layer_that_is_not_there_is_named(encoder):
@@ -92,15 +111,22 @@ def test_a_layer_that_is_not_there_is_named(encoder):
         harma(encoder, layers="last-3", towers="text")
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"bottleneck": 24}, "bottleneck 24 is not a multiple of 16; choose one or set attention_heads"),
-    ({"bottleneck": 48}, "attention_heads 3 must divide"),
-    ({"bottleneck": 64, "attention_heads": 5}, "attention_heads 5 must divide half the bottleneck 64"),
-    ({"layers": "last-0"}, "'method.layers': must be 'all', 'last-k'"),
-    ({"layers": []}, "must be 'all'"), ({"layers": [True]}, "must be 'all'"), ({"layers": 3}, "must be 'all'"),
-    ({"variant": "released", "share": "none"}, "leave out share"),
-    ({"variant": "released", "logit_scale": "frozen"}, "leave out share and logit_scale"),
-    ({"share": "al"}, "'method.share'"), ({"botleneck": 3}, "did you mean 'bottleneck'")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bottleneck": 24}, "bottleneck 24 is not a multiple of 16; choose one or set attention_heads"),
+        ({"bottleneck": 48}, "attention_heads 3 must divide"),
+        ({"bottleneck": 64, "attention_heads": 5}, "attention_heads 5 must divide half the bottleneck 64"),
+        ({"layers": "last-0"}, "'method.layers': must be 'all', 'last-k'"),
+        ({"layers": []}, "must be 'all'"),
+        ({"layers": [True]}, "must be 'all'"),
+        ({"layers": 3}, "must be 'all'"),
+        ({"variant": "released", "share": "none"}, "leave out share"),
+        ({"variant": "released", "logit_scale": "frozen"}, "leave out share and logit_scale"),
+        ({"share": "al"}, "'method.share'"),
+        ({"botleneck": 3}, "did you mean 'bottleneck'"),
+    ],
+)
 def test_wrong_settings_are_explained(settings, message):
     problems = method_problems({"name": "harma", **settings})
     if settings == {"bottleneck": 48}:  # 48 / 16 = 3 divides 24
@@ -113,7 +139,10 @@ def test_wrong_settings_are_explained(settings, message):
 def test_objective_is_the_adaptive_triplet():
     assert dict(create({"name": "harma"}).phases()[0].objective) == {"triplet": "adaptive"}
     assert dict(create({"name": "harma", "variant": "released"}).phases()[0].objective) == {
-        "triplet": "adaptive", "reduction": "sum", "positives": "diagonal"}
+        "triplet": "adaptive",
+        "reduction": "sum",
+        "positives": "diagonal",
+    }
 
 
 def test_gates_biases_and_the_scale_are_not_decayed(encoder):
@@ -207,7 +236,8 @@ def test_checkpointing_recomputes_with_the_mask_of_its_own_batch(encoder, tokens
     for path in encoder.backbones.values():
         backbone = encoder.get_submodule(path)  # renamed within transformers 5
         getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(
-            {"use_reentrant": False})
+            {"use_reentrant": False}
+        )
     encoder.train()
     gradients = []
     for model in (plain, encoder):

@@ -186,8 +186,12 @@ def test_a_copy_reads_its_own_mask():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_nearly_the_same(dtype):
-    block = AdaptedMlp(nn.Linear(C, C), randomised(GatedAdapter(C, B, HEADS)), randomised(MiniAdapter(B, HEADS)),
-                       Visibility(nn.Identity(), causal=True))
+    block = AdaptedMlp(
+        nn.Linear(C, C),
+        randomised(GatedAdapter(C, B, HEADS)),
+        randomised(MiniAdapter(B, HEADS)),
+        Visibility(nn.Identity(), causal=True),
+    )
     x = torch.randn(N, T, C)
     expected = block(x)
     allowed = visible_pairs(True, None)[:, None]

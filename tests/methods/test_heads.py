@@ -9,7 +9,11 @@ from eotune.methods import create
 def test_only_projections_and_the_scale_train(small_composed):
     create({"name": "heads"}).apply(small_composed, seed=0)
     assert {name for name, one in small_composed.named_parameters() if one.requires_grad} == {
-        "image_projection.weight", "image_projection.bias", "text_projection.weight", "scale"}
+        "image_projection.weight",
+        "image_projection.bias",
+        "text_projection.weight",
+        "scale",
+    }
 
 
 def test_biases_and_the_scale_are_not_decayed(small_composed):

@@ -39,7 +39,8 @@ def test_attention_alone(encoder):
 def test_named_layers(small_clip):
     lora(small_clip, targets=["q_proj", "mlp.fc1"], towers="text")
     assert adapted(small_clip) == {
-        f"model.text_model.encoder.layers.{i}.{name}" for i in range(2) for name in ("self_attn.q_proj", "mlp.fc1")}
+        f"model.text_model.encoder.layers.{i}.{name}" for i in range(2) for name in ("self_attn.q_proj", "mlp.fc1")
+    }
 
 
 def test_an_unknown_layer_gets_the_nearest(small_clip):
@@ -54,8 +55,9 @@ def test_targets_of_another_kind_are_refused(targets):
     assert "'method.targets': must be 'all-linear', 'attention', or a list of layer names" in problems[0]
 
 
-@pytest.mark.parametrize(("settings", "scale"), [({"rank": 4, "alpha": 8}, 2.0),
-                                                 ({"rank": 4, "alpha": 8, "rslora": True}, 4.0)])
+@pytest.mark.parametrize(
+    ("settings", "scale"), [({"rank": 4, "alpha": 8}, 2.0), ({"rank": 4, "alpha": 8, "rslora": True}, 4.0)]
+)
 def test_update_follows_the_equation(small_clip, perturb, settings, scale):
     layer = "model.text_model.encoder.layers.0.mlp.fc1"
     weight, bias = (one.clone() for one in small_clip.get_submodule(layer).parameters())
@@ -110,8 +112,12 @@ def test_composed_encoder_saves_an_adapter_a_backbone(small_composed, make_compo
     perturb(small_composed)
     method.save(small_composed, tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
-        "adapter.safetensors", "image/adapter_config.json", "image/adapter_model.safetensors",
-        "text/adapter_config.json", "text/adapter_model.safetensors"]
+        "adapter.safetensors",
+        "image/adapter_config.json",
+        "image/adapter_model.safetensors",
+        "text/adapter_config.json",
+        "text/adapter_model.safetensors",
+    ]
     alone = PeftModel.from_pretrained(make_composed().image_model, tmp_path / "image").eval()
     assert torch.equal(alone(pixels).last_hidden_state, small_composed.image_model(pixels).last_hidden_state)
 

@@ -20,8 +20,10 @@ def test_missing_file_is_named(tmp_path):
         read_weights(tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("write", [lambda path: torch.save({"a": torch.ones(1)}, path),
-                                   lambda path: path.write_bytes(pickle.dumps({"a": 1}))])
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: torch.save({"a": torch.ones(1)}, path), lambda path: path.write_bytes(pickle.dumps({"a": 1}))],
+)
 def test_pickle_under_any_name_is_refused_unread(tmp_path, write):
     write(tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="w.safetensors: is a pickle"):

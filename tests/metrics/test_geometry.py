@@ -21,9 +21,7 @@ def test_alignment_equals_loops() -> None:
 
 def test_uniformity_equals_loops() -> None:
     points = sphere(20, 3)
-    pairs = [
-        math.exp(-2 * float(((points[i] - points[j]) ** 2).sum())) for i in range(20) for j in range(20) if i != j
-    ]
+    pairs = [math.exp(-2 * float(((points[i] - points[j]) ** 2).sum())) for i in range(20) for j in range(20) if i != j]
     assert uniformity(points) == pytest.approx(math.log(np.mean(pairs)), rel=1e-5)
 
 

@@ -44,7 +44,8 @@ def test_pairs_are_listed_once_and_found_again() -> None:
     ids = np.unique(random.integers(0, 8, 20), return_inverse=True)[1]
     image_vector, text_vector = random.integers(0, 4, 6), random.integers(0, 9, 20)
     relevances = [
-        own_relevance(image_vector, text_vector, owner), any_caption_relevance(image_vector, text_vector, owner, ids)
+        own_relevance(image_vector, text_vector, owner),
+        any_caption_relevance(image_vector, text_vector, owner, ids),
     ]
     (texts, images), places = unique_pairs(relevances, 9)
     assert len(set(zip(texts.tolist(), images.tolist(), strict=True))) == len(texts)

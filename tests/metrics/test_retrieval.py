@@ -24,16 +24,16 @@ def slow_recalls(i2t: list[int], t2i: list[int], ks: tuple[int, ...]) -> dict[st
 def test_every_figure_equals_the_spec(case, ks, slow_ranks) -> None:
     result = retrieval_metrics(case.images, case.texts, case.owner, case.captions, ks=ks, bootstrap=50)
     for figures, reading in (
-        (result.values, "against"), (result.optimistic, "favour"), (result.any_caption, "any_caption")
+        (result.values, "against"),
+        (result.optimistic, "favour"),
+        (result.any_caption, "any_caption"),
     ):
         expected = slow_recalls(*slow_ranks(case.scores, case.owner, case.captions, reading), ks)
         assert list(figures) == list(expected)
         assert figures == pytest.approx(expected)
     n, m = case.scores.shape
     assert (result.n_images, result.n_texts) == (n, m)
-    shared = sum(
-        len({case.owner[k] for k in range(m) if case.captions[k] == caption}) > 1 for caption in case.captions
-    )
+    shared = sum(len({case.owner[k] for k in range(m) if case.captions[k] == caption}) > 1 for caption in case.captions)
     assert result.shared_queries == shared > 0
     assert set(result.intervals) == set(result.values)
     for name, (low, high) in result.intervals.items():

@@ -63,7 +63,9 @@ def test_an_interrupted_run_ends_at_the_same_figures(recipe, tmp_path, monkeypat
     monkeypatch.setattr(module, "fit", real)
     resumed = execute(recipe(method, epochs=4), tmp_path / "broken", resume=True)
     assert [row["value"] for row in resumed] == [row["value"] for row in whole]
-    weights = [next((tmp_path / name / "adapter").glob("adapter*.safetensors")).read_bytes() for name in ("whole", "broken")]
+    weights = [
+        next((tmp_path / name / "adapter").glob("adapter*.safetensors")).read_bytes() for name in ("whole", "broken")
+    ]
     assert weights[0] == weights[1]
 
 

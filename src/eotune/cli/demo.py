@@ -23,6 +23,8 @@ def command(
         typer.echo(json.dumps(rows))
         return
     for row in rows:
-        typer.echo(f"{row['method']:>10}  test mR {row['value']:6.2f}  95 % [{row['low']:.2f}, {row['high']:.2f}]  "
-                   f"{row['trainable']:>9,} parameters  {row['seconds']:.0f} s")
+        typer.echo(
+            f"{row['method']:>10}  test mR {row['value']:6.2f}  95 % [{row['low']:.2f}, {row['high']:.2f}]  "
+            f"{row['trainable']:>9,} parameters  {row['seconds']:.0f} s"
+        )
     typer.echo(f"report: {out / 'report.html'}")

@@ -26,6 +26,13 @@ def command(
     if out.exists() and not force:
         raise InputError(f"{out}: is there already", remedy="choose another --out, or --force")
     summary = embed_data(
-        data, encoder, out, images=images, split=split, image_size=image_size, precision=precision, batch_size=batch_size
+        data,
+        encoder,
+        out,
+        images=images,
+        split=split,
+        image_size=image_size,
+        precision=precision,
+        batch_size=batch_size,
     )
     typer.echo(json.dumps(summary) if as_json else f"{out}: {summary['rows']} vectors of {summary['dim']} numbers")

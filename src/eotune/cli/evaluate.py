@@ -13,7 +13,9 @@ def command(
     task: Annotated[str, typer.Option(help="retrieval or zero-shot.")] = "retrieval",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start at.")] = None,
     split: Annotated[str | None, typer.Option(help="Take only this split.")] = None,
-    template: Annotated[list[str] | None, typer.Option(help="Prompt with {} for the class; several are averaged.")] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {} for the class; several are averaged.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the model's own where not given.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,

@@ -23,7 +23,7 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
     Raises:
         InputError: It has no list of transformer blocks.
     """
-    lists = [found for found in _block_lists(module)]
+    lists = list(_block_lists(module))
     if not lists:
         raise InputError(
             f"no transformer blocks in {type(module).__name__} at {path}",
@@ -48,8 +48,10 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
 
 def _block_lists(module: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
     for name, child in module.named_modules():
-        if isinstance(child, nn.ModuleList) and len(child) and all(
-            _first(layer, _ATTENTION) and _first(layer, _MLP) for layer in child
+        if (
+            isinstance(child, nn.ModuleList)
+            and len(child)
+            and all(_first(layer, _ATTENTION) and _first(layer, _MLP) for layer in child)
         ):
             yield name, child
 

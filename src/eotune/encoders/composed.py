@@ -64,12 +64,10 @@ class ComposedDualEncoder(DualEncoder):
         size: Side of the square that the vision tower sees now.
     """
 
-    def __init__(
-        self, image_model: nn.Module, text_model: nn.Module, tokenizer: Any, config: ComposedConfig, *, size: int
-    ) -> None:
+    def __init__(self, image_model: Any, text_model: Any, tokenizer: Any, config: ComposedConfig, *, size: int) -> None:
         super().__init__()
-        self.image_model = image_model
-        self.text_model = text_model
+        self.image_model: Any = image_model
+        self.text_model: Any = text_model
         self.tokenizer = tokenizer
         self.settings = config
         self.name = "composed"
@@ -131,13 +129,15 @@ class ComposedDualEncoder(DualEncoder):
 
     def save(self, directory: Path) -> None:
         """Write the layout that :func:`load_composed` reads."""
-        self.image_model.save_pretrained(directory / "vision")  # type: ignore[operator]
-        self.text_model.save_pretrained(directory / "text")  # type: ignore[operator]
+        self.image_model.save_pretrained(directory / "vision")
+        self.text_model.save_pretrained(directory / "text")
         self.tokenizer.save_pretrained(directory / "text")
         write_json(directory / "config.json", self.settings.model_dump(mode="json"))
-        state = {f"{name}.{key}": value.detach().cpu().contiguous()
-                 for name in ("image_projection", "text_projection")
-                 for key, value in getattr(self, name).state_dict().items()}
+        state = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name in ("image_projection", "text_projection")
+            for key, value in getattr(self, name).state_dict().items()
+        }
         state["logit_scale"] = self.scale.detach().cpu()
         with replaced(directory / "projection.safetensors") as temporary:
             save_file(state, temporary)
@@ -187,8 +187,10 @@ def _vision_model(source: str) -> Any:
     try:
         kind = AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
     except Exception as error:  # a missing or broken config.json, no network
-        raise InputError(f"{source}: no model configuration could be read ({str(error)[:200]})",
-                         remedy="name a vision model's directory or hub id") from None
+        raise InputError(
+            f"{source}: no model configuration could be read ({str(error)[:200]})",
+            remedy="name a vision model's directory or hub id",
+        ) from None
     if kind == "vit":
         return read_model(ViTModel, source, add_pooling_layer=False)
     return read_model(CLIPVisionModel if kind == "clip_vision_model" else AutoModel, source)
@@ -211,8 +213,10 @@ def _is_bert(source: str) -> bool:
     try:
         return bool(AutoConfig.from_pretrained(source, trust_remote_code=False).model_type == "bert")
     except Exception as error:  # as above
-        raise InputError(f"{source}: no model configuration could be read ({str(error)[:200]})",
-                         remedy="name a text model's directory or hub id") from None
+        raise InputError(
+            f"{source}: no model configuration could be read ({str(error)[:200]})",
+            remedy="name a text model's directory or hub id",
+        ) from None
 
 
 def _read_projections(encoder: ComposedDualEncoder, path: Path) -> None:
@@ -230,8 +234,11 @@ def _read_projections(encoder: ComposedDualEncoder, path: Path) -> None:
         "logit_scale": encoder.scale,
     }
     missing, extra = sorted(set(targets) - set(state)), sorted(set(state) - set(targets))
-    wrong = [f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
-             for k, v in targets.items() if k in state and state[k].shape != v.shape]
+    wrong = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
+        for k, v in targets.items()
+        if k in state and state[k].shape != v.shape
+    ]
     if missing or extra or wrong:
         parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unexpected {', '.join(extra)}"] * bool(extra)
         raise InputError(f"{path}: {'; '.join([*parts, *wrong])}", remedy="check embed_dim in config.json")
@@ -245,7 +252,9 @@ def _compose(source: str, image_size: int | None) -> ComposedDualEncoder:
     vision, _, text = names.partition("+")
     vision, text = vision.removeprefix("hf:"), text.removeprefix("hf:")
     if not vision or not text or (dim and not dim.isdigit()):
-        raise InputError(f"composed:{source}", remedy="write composed:IMAGE+TEXT@DIM, for instance composed:vit+minilm@256")
+        raise InputError(
+            f"composed:{source}", remedy="write composed:IMAGE+TEXT@DIM, for instance composed:vit+minilm@256"
+        )
     native = transform_from(read_preprocessing(vision), native_size=224)
     config = ComposedConfig(
         image_size=native.size,
@@ -257,7 +266,7 @@ def _compose(source: str, image_size: int | None) -> ComposedDualEncoder:
         text_pooling=_sentence_pooling(text),
     )
     encoder = _assemble(vision, text, config, image_size)
-    native_model = int(encoder.image_model.config.image_size)  # type: ignore[union-attr, arg-type]
+    native_model = int(encoder.image_model.config.image_size)
     encoder.settings = config.model_copy(update={"image_size": native_model})
     generator = torch.Generator().manual_seed(derive_seed("projections", source))
     with torch.no_grad():

@@ -32,9 +32,9 @@ class HFDualEncoder(DualEncoder):
         transform: Its image preprocessing.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, transform: ImageTransform) -> None:
+    def __init__(self, model: Any, tokenizer: Any, transform: ImageTransform) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.tokenizer = tokenizer
         self.transform = transform
         self.name = "hf"
@@ -149,8 +149,10 @@ def load_hf(source: str, *, image_size: int | None = None) -> HFDualEncoder:
         config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # many kinds, for a missing file, broken JSON, no network
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise InputError(f"{source}: no model configuration could be read ({first})",
-                         remedy="name a directory with config.json, or a hub id like org/name") from None
+        raise InputError(
+            f"{source}: no model configuration could be read ({first})",
+            remedy="name a directory with config.json, or a hub id like org/name",
+        ) from None
     if config.model_type not in _KINDS:
         raise InputError(
             f"{source}: is a {config.model_type} model, not a dual encoder that hf: reads ({', '.join(_KINDS)})",

@@ -37,8 +37,9 @@ def load_open_clip(source: str, *, image_size: int | None = None) -> HFDualEncod
         try:
             state = open_clip.create_model(name, pretrained=weights).state_dict()
         except (RuntimeError, OSError) as error:
-            raise InputError(f"open_clip:{source}: {str(error).splitlines()[0][:200]}",
-                             remedy="see open_clip.list_pretrained()") from None
+            raise InputError(
+                f"open_clip:{source}: {str(error).splitlines()[0][:200]}", remedy="see open_clip.list_pretrained()"
+            ) from None
     return assemble(to_transformers(state, arch, activation, source=source), _tokenizer(path), image_size)
 
 

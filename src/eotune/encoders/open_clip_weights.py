@@ -119,20 +119,35 @@ def to_transformers(state: Mapping[str, Tensor], arch: Architecture, activation:
 
     renamed, unexpected = _renamed(state)
     with torch.device("meta"):
-        model = CLIPModel(_config(arch, activation, vocabulary=_rows(state, "token_embedding.weight", 49408),
-                                  context=_rows(state, "positional_embedding", 77)))
+        model = CLIPModel(
+            _config(
+                arch,
+                activation,
+                vocabulary=_rows(state, "token_embedding.weight", 49408),
+                context=_rows(state, "positional_embedding", 77),
+            )
+        )
     wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
     missing = sorted(set(wanted) - set(renamed))
-    wrong = [f"{name} {tuple(renamed[name].shape)} instead of {tuple(shape)}"
-             for name, shape in wanted.items() if name in renamed and renamed[name].shape != shape]
+    wrong = [
+        f"{name} {tuple(renamed[name].shape)} instead of {tuple(shape)}"
+        for name, shape in wanted.items()
+        if name in renamed and renamed[name].shape != shape
+    ]
     unexpected += sorted(set(renamed) - set(wanted))
     if missing or unexpected or wrong:
-        parts = [f"{label} {len(keys)} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})"
-                 for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong)) if keys]
-        raise InputError(f"{source}: keys do not fit the architecture: {'; '.join(parts)}",
-                         remedy="check the architecture's name")
+        parts = [
+            f"{label} {len(keys)} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})"
+            for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+            if keys
+        ]
+        raise InputError(
+            f"{source}: keys do not fit the architecture: {'; '.join(parts)}", remedy="check the architecture's name"
+        )
     model.to_empty(device="cpu")
-    buffers = {name: torch.arange(buffer.shape[-1]).expand(buffer.shape).clone() for name, buffer in model.named_buffers()}
+    buffers = {
+        name: torch.arange(buffer.shape[-1]).expand(buffer.shape).clone() for name, buffer in model.named_buffers()
+    }
     model.load_state_dict({**{k: v.float() for k, v in renamed.items()}, **buffers}, strict=False, assign=True)
     for name, buffer in buffers.items():  # position ids are not saved, so load_state_dict leaves them out
         module, _, leaf = name.rpartition(".")

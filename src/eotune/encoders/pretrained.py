@@ -1,4 +1,4 @@
-"""Read pretrained transformers models and their preprocessing: from a directory, or from the hub when its name is given."""
+"""Read pretrained transformers models and their preprocessing: from a directory, or from the hub when named."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -36,12 +36,15 @@ def read_model(kind: Any, source: str, **options: Any) -> Any:
     except Exception as error:  # transformers raises many kinds for a bad directory, and safetensors its own
         raise InputError(f"{source}: no model could be read ({_first_line(error)})", remedy=_remedy(source)) from None
     problems = [
-        f"{label} {', '.join(sorted(map(str, info[key]))[:5])}" + (f" and {len(info[key]) - 5} more" if len(info[key]) > 5 else "")
+        f"{label} {', '.join(sorted(map(str, info[key]))[:5])}"
+        + (f" and {len(info[key]) - 5} more" if len(info[key]) > 5 else "")
         for key, label in (("missing_keys", "missing"), ("mismatched_keys", "of another shape"))
         if info.get(key)
     ]
     if problems:
-        raise InputError(f"{source}: the weights do not fit the model: {'; '.join(problems)}", remedy="check the checkpoint")
+        raise InputError(
+            f"{source}: the weights do not fit the model: {'; '.join(problems)}", remedy="check the checkpoint"
+        )
     return model
 
 
@@ -79,7 +82,9 @@ def read_tokenizer(source: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # as above
-        raise InputError(f"{source}: no tokenizer could be read ({_first_line(error)})", remedy=_remedy(source)) from None
+        raise InputError(
+            f"{source}: no tokenizer could be read ({_first_line(error)})", remedy=_remedy(source)
+        ) from None
 
 
 def check_source(source: str) -> None:
@@ -94,7 +99,9 @@ def check_source(source: str) -> None:
     if "/" not in source and not path.exists() and not source.startswith((".", "~")):
         return
     what = "is a file, not a directory" if path.is_file() else "no such directory"
-    raise InputError(f"{source}: {what}", remedy="name a directory with config.json and safetensors, or a hub id like org/name")
+    raise InputError(
+        f"{source}: {what}", remedy="name a directory with config.json and safetensors, or a hub id like org/name"
+    )
 
 
 def read_preprocessing(source: str) -> dict[str, Any]:
@@ -115,7 +122,9 @@ def read_preprocessing(source: str) -> dict[str, Any]:
     return values
 
 
-def transform_from(values: Mapping[str, Any], *, native_size: int, mean: float = 0.5, std: float = 0.5) -> ImageTransform:
+def transform_from(
+    values: Mapping[str, Any], *, native_size: int, mean: float = 0.5, std: float = 0.5
+) -> ImageTransform:
     """Translate transformers' image processor settings; what they leave out falls back to the arguments.
 
     Example:

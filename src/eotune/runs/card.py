@@ -57,7 +57,9 @@ def write_card(run: Path) -> None:
         f"| {figure(rows, metric, split='test', model='adapted')} |"
         for metric in RECALLS
     )
-    splits = "\n".join(f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items())
+    splits = "\n".join(
+        f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items()
+    )
     text = _CARD.format(
         library="peft" if is_lora else "eotune",
         method=recipe["method"]["name"],

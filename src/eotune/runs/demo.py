@@ -22,7 +22,7 @@ from eotune.tasks.retrieval import EvaluationSet
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "zero-shot": ({"name": "frozen"}, 1e-3),
     "LoRA": ({"name": "lora", "rank": 8}, 3e-3),
-    "HarMA": ({"name": "harma", "bottleneck": 32}, 3e-3),
+    "HarMA": ({"name": "harma", "bottleneck": 64}, 3e-3),
     "full": ({"name": "full"}, 5e-4),
 }
 QUERIES = (
@@ -32,7 +32,7 @@ QUERIES = (
 )
 
 
-def recipe_of(label: str, captions: Path, *, seed: int, epochs: float = 6) -> Recipe:
+def recipe_of(label: str, captions: Path, *, seed: int, epochs: float = 15) -> Recipe:
     """Return the recipe of one of :data:`METHODS` on a caption file with train, validation and test splits."""
     method, rate = METHODS[label]
     data = {split: {"captions": str(captions), "split": split} for split in ("train", "validation", "test")}
@@ -56,7 +56,7 @@ def recipe_of(label: str, captions: Path, *, seed: int, epochs: float = 6) -> Re
 
 
 def demo(
-    out: Path, *, seed: int = 0, per_class: dict[str, int] | None = None, epochs: float = 6
+    out: Path, *, seed: int = 0, per_class: dict[str, int] | None = None, epochs: float = 15
 ) -> list[dict[str, Any]]:
     """Run everything and write ``out``.
 

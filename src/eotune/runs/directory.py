@@ -110,4 +110,6 @@ def _lock(stream: IO[str], path: Path) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InputError(f"{path}: another process is writing there", remedy="wait for it, or choose another --out") from None
+        raise InputError(
+            f"{path}: another process is writing there", remedy="wait for it, or choose another --out"
+        ) from None

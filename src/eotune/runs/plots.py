@@ -20,8 +20,11 @@ def write_plots(run: Path) -> None:
     rows = read_json(run / "metrics.json")
     folder = run / "plots"
     if steps:
-        _write_csv(folder / "learning_curve.csv", ("kind", "step", "epoch", "value"),
-                   [("loss", *s) for s in steps] + [("validation_mR", *e) for e in evaluations])
+        _write_csv(
+            folder / "learning_curve.csv",
+            ("kind", "step", "epoch", "value"),
+            [("loss", *s) for s in steps] + [("validation_mR", *e) for e in evaluations],
+        )
         _draw(folder / "learning_curve.png", lambda figure: _learning_curve(figure, steps, evaluations))
     test = [row for row in rows if row["split"] == "test" and row["metric"] in RECALLS]
     fields = ("model", "metric", "value", "low", "high")
@@ -37,7 +40,9 @@ def _learning_curve(figure: Any, steps: Sequence[Any], evaluations: Sequence[Any
         right = axes.twinx()
         right.plot([e[1] for e in evaluations], [e[2] for e in evaluations], "o-", color="#c46a2b")
         best = max(evaluations, key=lambda e: e[2])
-        right.annotate(f"best {best[2]:.2f}", (best[1], best[2]), textcoords="offset points", xytext=(0, -14), ha="center")
+        right.annotate(
+            f"best {best[2]:.2f}", (best[1], best[2]), textcoords="offset points", xytext=(0, -14), ha="center"
+        )
         right.set_ylabel("validation mR (%)", color="#c46a2b")
 
 

@@ -19,7 +19,7 @@ class EncoderConfig(Config):
     """Which pretrained model is adapted.
 
     Attributes:
-        name: The string that names it: ``hf:ID_OR_DIR``, ``composed:DIR``, ``open_clip:ARCH@FILE``, ``run:DIR``, ``tiny``.
+        name: What names it: ``hf:ID_OR_DIR``, ``composed:DIR``, ``open_clip:ARCH@FILE``, ``run:DIR``, ``tiny``.
         image_size: Side of the square that it sees, in pixels; None for the model's own.
     """
 
@@ -100,7 +100,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         what = getattr(error, "problem", None) or type(error).__name__
         raise InputError(f"{path}: not valid YAML{where} ({what})", remedy="check indentation and quotes") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: holds {type(values).__name__}, not keys and values", remedy="see recipes/ for examples")
+        raise InputError(
+            f"{path}: holds {type(values).__name__}, not keys and values", remedy="see recipes/ for examples"
+        )
     return {str(key): value for key, value in values.items()}
 
 
@@ -109,7 +111,9 @@ def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {override!r} is not KEY=VALUE", remedy="write for instance --set training.epochs=5")
+            raise InputError(
+                f"--set {override!r} is not KEY=VALUE", remedy="write for instance --set training.epochs=5"
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -124,5 +128,3 @@ def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
             node = child
         node[last] = value
     return values
-
-

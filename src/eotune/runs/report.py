@@ -44,39 +44,61 @@ def write_report(run: Path) -> None:
     page.section("Recall")
     page.table(
         ["%", *RECALLS],
-        [[f"{model}, {split}", *(figure(rows, metric, split=split, model=model) for metric in RECALLS)]
-         for split in ("validation", "test") for model in ("zero-shot", "adapted")],
+        [
+            [f"{model}, {split}", *(figure(rows, metric, split=split, model=model) for metric in RECALLS)]
+            for split in ("validation", "test")
+            for model in ("zero-shot", "adapted")
+        ],
     )
     page.text(
         "Ties count against the model. With ties in its favour, test mR is "
         f"{figure(rows, 'mR_ties_in_favour', split='test', model='adapted')}; where any image with the same caption "
         f"counts, {figure(rows, 'mR_any_image_with_the_caption', split='test', model='adapted')}."
     )
-    for name, alt in (("recalls", "test recalls before and after"), ("learning_curve", "loss and validation mR by epoch")):
+    for name, alt in (
+        ("recalls", "test recalls before and after"),
+        ("learning_curve", "loss and validation mR by epoch"),
+    ):
         if (run / "plots" / f"{name}.png").is_file():
             page.picture(run / "plots" / f"{name}.png", alt)
     page.section("Best and worst queries")
     for query in read_json(run / "queries.json"):
-        page.query(query["query"], f"{query['kind']}: its own image has rank {query['rank']}",
-                   [(Path(r["image"]), f"{r['score']:.3f}", r["correct"]) for r in query["results"]])
+        page.query(
+            query["query"],
+            f"{query['kind']}: its own image has rank {query['rank']}",
+            [(Path(r["image"]), f"{r['score']:.3f}", r["correct"]) for r in query["results"]],
+        )
     _data_section(page, data)
     page.section("Geometry of the embedding space, test")
-    page.table(["", "zero-shot", "adapted"],
-               [[name, *(figure(rows, name, split="test", model=m) for m in ("zero-shot", "adapted"))]
-                for name in ("alignment", "uniformity_image", "uniformity_text", "modality_gap")])
+    page.table(
+        ["", "zero-shot", "adapted"],
+        [
+            [name, *(figure(rows, name, split="test", model=m) for m in ("zero-shot", "adapted"))]
+            for name in ("alignment", "uniformity_image", "uniformity_text", "modality_gap")
+        ],
+    )
     page.section("Make it again")
     page.code(f"eotune run recipe.yaml --out again\n\n{recipe_text}")
     page.section("Made with")
-    page.table(["", ""], [["python", environment["python"]], ["processor", environment["processor"]],
-                          ["devices", ", ".join(environment["devices"])], ["commit", str(environment["commit"])],
-                          *[[name, str(v)] for name, v in environment["packages"].items()]])
+    page.table(
+        ["", ""],
+        [
+            ["python", environment["python"]],
+            ["processor", environment["processor"]],
+            ["devices", ", ".join(environment["devices"])],
+            ["commit", str(environment["commit"])],
+            *[[name, str(v)] for name, v in environment["packages"].items()],
+        ],
+    )
     write_text(run / "report.html", page.render())
 
 
 def _data_section(page: Page, data: Mapping[str, Any]) -> None:
     page.section("Data")
-    page.table(["split", "images", "captions"],
-               [[name, f"{s['images']:,}", f"{s['captions']:,}"] for name, s in data["splits"].items()])
+    page.table(
+        ["split", "images", "captions"],
+        [[name, f"{s['images']:,}", f"{s['captions']:,}"] for name, s in data["splits"].items()],
+    )
     for pair, found in data["leaks"].items():
         shared = {key: value for key, value in found.items() if isinstance(value, int) and value}
         if shared:

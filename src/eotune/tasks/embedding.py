@@ -42,7 +42,9 @@ def embed_data(
     paths, texts = _items(data, images, split)
     encoder = load_model(name, image_size=image_size)
     vectors = [
-        encoder.embed_images([read_image(p) for p in paths[i : i + batch_size]], batch_size=batch_size, precision=precision)
+        encoder.embed_images(
+            [read_image(p) for p in paths[i : i + batch_size]], batch_size=batch_size, precision=precision
+        )
         for i in progress(range(0, len(paths), batch_size), description="embedding")
     ]
     if texts:

@@ -36,7 +36,9 @@ class Canvas:
         """Cover a polygon with a textured colour."""
         coarse = self.rng.normal(0, roughness, (grain, grain)).astype(np.float32)
         smooth = Image.fromarray(coarse).resize((self.side, self.side), Image.Resampling.BICUBIC)
-        fine = np.kron(self.rng.normal(0, roughness / 2, (self.size, self.size)), np.ones((SUPERSAMPLING, SUPERSAMPLING)))
+        fine = np.kron(
+            self.rng.normal(0, roughness / 2, (self.size, self.size)), np.ones((SUPERSAMPLING, SUPERSAMPLING))
+        )
         texture = (np.asarray(smooth) + fine)[..., None] + np.array(colour, float)
         mask = Image.new("L", (self.side, self.side))
         ImageDraw.Draw(mask).polygon(self._scaled(corners), fill=255)

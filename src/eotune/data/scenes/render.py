@@ -164,7 +164,9 @@ def _farmland(p: _Painter) -> dict[str, str | int]:
     p.canvas.fill(GRASS[crop])
     for strip in range(0, strips, 2):
         left, right = strip / strips, (strip + 1) / strips
-        p.canvas.patch([p.turned(left, -1), p.turned(right, -1), p.turned(right, 2), p.turned(left, 2)], GRASS[other], 7, 12)
+        p.canvas.patch(
+            [p.turned(left, -1), p.turned(right, -1), p.turned(right, 2), p.turned(left, 2)], GRASS[other], 7, 12
+        )
     for strip in range(strips + 1):
         p.canvas.line([p.turned(strip / strips, -1), p.turned(strip / strips, 2)], 0.008, (120, 104, 78))
     return {"count": strips, "colour": crop, "other": other}

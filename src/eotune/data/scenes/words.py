@@ -93,7 +93,7 @@ def captions(label: str, facts: Mapping[str, str | int], rng: np.random.Generato
 
     Example:
         >>> captions("Farmland", {"count": 3, "colour": "green", "other": "brown"}, np.random.default_rng(0))[0]
-        'farmland with three long strips , some of them brown .'
+        'green fields lie beside brown fields .'
     """
     words = {key: NUMBERS[value] if isinstance(value, int) else value for key, value in facts.items()}
     words["n"] = words.get("count", "")

@@ -1,0 +1,43 @@
+import pytest
+
+from eotune import encoders
+from eotune.core.errors import InputError
+from eotune.data.captions import read_captions
+from eotune.data.scenes import write_dataset
+from eotune.metrics.retrieval import retrieval_metrics
+from eotune.tasks.retrieval import EvaluationSet, RetrievalConfig, objective_config, read_data
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("scenes"), {"train": 3, "test": 1}, size=32)
+
+
+def config(captions, validation):
+    data = {split: {"captions": captions, "split": split} for split in ("train", "test")}
+    return RetrievalConfig.model_validate({**data, "validation": validation})
+
+
+def test_a_validation_share_is_held_out_of_training_by_seed(captions):
+    data = read_data(config(captions, 0.2), seed=0)
+    held = {sample.image for sample in data.validation.samples}
+    assert (len(data.train), len(data.validation), len(data.test)) == (24, 6, 10)
+    assert not held & {sample.image for sample in data.train.samples}
+    assert held == {sample.image for sample in read_data(config(captions, 0.2), seed=0).validation.samples}
+    assert held != {sample.image for sample in read_data(config(captions, 0.2), seed=1).validation.samples}
+    with pytest.raises(InputError, match="is no validation set"):
+        read_data(config(captions, 0.001), seed=0)
+
+
+def test_evaluation_equals_the_metrics_of_the_embeddings(captions):
+    encoder = encoders.load("tiny")
+    ready = EvaluationSet(read_captions(captions, split="test"), encoder)
+    images, texts = ready.embed(encoder, batch_size=4, precision="fp32")
+    expected = retrieval_metrics(images, texts, ready.image_index, bootstrap=0).values
+    assert ready.evaluate(encoder).values == expected
+
+
+def test_the_recipes_objective_goes_before_the_methods(captions):
+    recipe = config(captions, 0.2).model_copy(update={"objective": {"gamma": 1.0}})
+    merged = objective_config(recipe, {"triplet": "adaptive", "gamma": 3.0})
+    assert (merged.triplet, merged.gamma) == ("adaptive", 1.0)
