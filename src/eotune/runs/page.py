@@ -11,22 +11,34 @@ _STYLE = """
 --accent:#1f6f68;--good:#1f7a4d;--bad:#b3462f}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa5b1;--paper:#12161b;--card:#1a2027;--line:#2c343d;
 --accent:#63b8ae;--good:#5fc08d;--bad:#e2836d}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);
-font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:60rem;margin:0 auto;padding:2rem 1rem 4rem}h1{font-size:1.7rem;margin:0 0 .2rem}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
+main{max-width:60rem;margin:0 auto;padding:2rem 1rem 4rem}
+h1{font-size:1.7rem;margin:0 0 .2rem}
 h2{font-size:1.15rem;margin:2.4rem 0 .7rem;border-bottom:1px solid var(--line);padding-bottom:.3rem}
-p.lead{color:var(--soft);margin:.2rem 0 1.4rem}.cards{display:flex;flex-wrap:wrap;gap:.8rem}
+p.lead{color:var(--soft);margin:.2rem 0 1.4rem}
+.cards{display:flex;flex-wrap:wrap;gap:.8rem}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;min-width:9.5rem;
 flex:1}
-.card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}.card span{color:var(--soft);font-size:.86rem}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
+.card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
+.card span{color:var(--soft);font-size:.86rem}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:.4rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}
-img{max-width:100%;height:auto;border-radius:.4rem}img.plot{background:#fff;padding:.4rem;border:1px solid var(--line)}
-.query{margin:1rem 0}.query q{font-weight:600}.query small{color:var(--soft)}.row{display:flex;
-gap:.5rem;overflow-x:auto;margin-top:.4rem}.row figure{margin:0;flex:0 0 auto;width:7rem}.row img{width:7rem;height:7rem;
-object-fit:cover;border:3px solid transparent}.row .hit img{border-color:var(--good)}figcaption{font-size:.78rem;color:var(--soft)}
-pre{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem;overflow-x:auto;font-size:.84rem}
+th:first-child,td:first-child{text-align:left}
+th{color:var(--soft);font-weight:600}
+img{max-width:100%;height:auto;border-radius:.4rem}
+img.plot{background:#fff;padding:.4rem;border:1px solid var(--line)}
+.query{margin:1rem 0}
+.query q{font-weight:600}
+.query small{color:var(--soft)}
+.row{display:flex;gap:.5rem;overflow-x:auto;margin-top:.4rem}
+.row figure{margin:0;flex:0 0 auto;width:7rem}
+.row img{width:7rem;height:7rem;object-fit:cover;border:3px solid transparent}
+.row .hit img{border-color:var(--good)}
+figcaption{font-size:.78rem;color:var(--soft)}
+pre{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem;overflow-x:auto;
+font-size:.84rem}
 .warn{border-left:4px solid var(--bad);padding:.4rem .8rem;background:var(--card)}
 """.strip()
 
