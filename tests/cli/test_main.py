@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from eotune.cli.main import COMMANDS, main
+from eotune.core.errors import EotuneError, InterruptedRunError
 from eotune.data.scenes import write_dataset
 
 
@@ -68,6 +69,12 @@ def test_version(eotune):
         (("evaluate", "hf:./nowhere", "--data", "DATA"), "no such directory"),
         (("embed", "DATA", "--encoder", "tiny", "--out", "DATA"), "is there already"),
         (("check", "none.jsonl"), None),
+        (("runn", "recipe.yaml"), "unknown command 'runn'; did you mean 'run'?"),
+        (("--nonsense",), "no such option: --nonsense; see eotune --help"),
+        (("run",), "missing argument 'recipe'; see eotune run --help"),
+        (("evaluate", "tiny"), "missing option '--data'; see eotune evaluate --help"),
+        (("evaluate", "tiny", "--data", "DATA", "--image-size", "big"), "--image-size"),
+        (("demo", "--seed", "-1"), "--seed"),
     ],
 )
 def test_wrong_input_gets_exit_2_and_one_line(eotune, scenes, arguments, says):
@@ -78,6 +85,45 @@ def test_wrong_input_gets_exit_2_and_one_line(eotune, scenes, arguments, says):
         assert out == ""
         assert says in err
         assert err.strip().count("\n") == 0
+
+
+def test_no_command_shows_the_help(eotune):
+    code, out, err = eotune()
+    assert code == 2
+    assert out == ""
+    assert all(command in err for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "runs/a/log.jsonl"), 1, "runs/a/log.jsonl: No space left on device"),
+        (OSError(28, "No space left on device"), 1, "file system: No space left on device"),
+        (MemoryError(), 1, "out of memory; lower the batch size or the image size"),
+        (EotuneError("it broke"), 1, "it broke"),
+        (InterruptedRunError("stopped after step 7; go on with --resume"), 130, "stopped after step 7"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_line_too(eotune, monkeypatch, raised, code, says):
+    def command():
+        raise raised
+
+    monkeypatch.setattr("eotune.cli.doctor.command", command)
+    status, out, err = eotune("doctor")
+    assert (status, out) == (code, "")
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_defect_is_not_hidden(eotune, monkeypatch):
+    def command():
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("eotune.cli.doctor.command", command)
+    with pytest.raises(RuntimeError, match="a defect"):
+        eotune("doctor")
 
 
 def rows_of(scenes):

@@ -2,9 +2,8 @@
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -23,29 +22,41 @@ COMMANDS = {
 
 
 class _Lazy(TyperGroup):
+    """A group that knows its commands by name and imports one only to run it."""
+
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
         if cmd_name not in COMMANDS:
-            return None
-        if ctx.resilient_parsing or "--help" in sys.argv[1:2] or len(sys.argv) == 1:
-            return click.Command(cmd_name, help=COMMANDS[cmd_name], short_help=COMMANDS[cmd_name])
+            from eotune.core.lookup import unknown_name
+
+            raise unknown_name("command", cmd_name, COMMANDS)
         module = importlib.import_module(f"eotune.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(name=cmd_name)(module.command)
         return typer.main.get_command(single)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     cls=_Lazy,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Adapt pretrained vision-language models to remote-sensing imagery.",
 )
+
+# Typer carries click inside it from 0.26 on and depends on it before. BadParameter, which it exports either way,
+# leads to the base of all usage errors.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
 def _version(value: bool) -> None:
@@ -56,30 +67,46 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 def main() -> None:
     """Run the command line; exit 0 only on success, 2 for wrong input with one clear line."""
     try:
-        status = app(standalone_mode=False)  # click returns the code of an Exit instead of raising it
-        sys.exit(status if isinstance(status, int) else 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        status = app(standalone_mode=False)  # returns the code of an Exit instead of raising it
+    except _UsageError as error:
+        _fail(_usage(error), 2)
     except EotuneError as error:
         _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):  # torch's, which is not imported here
+            raise
+        _fail("out of memory; lower the batch size or the image size", 1)
+    if status == 130:  # recent typer turns Ctrl-C into this
+        _fail("interrupted", 130)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
+def _usage(error: Any) -> str:
+    """Return what was wrong with the arguments and where the right ones stand, on one line."""
+    words = " ".join(str(error.format_message()).split()).rstrip(".")
+    command = f" {error.ctx.command.name}" if error.ctx is not None and error.ctx.command.name in COMMANDS else ""
+    return f"{words[:1].lower()}{words[1:]}; see eotune{command} --help"
+
+
+def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"error: {message}\n")
     sys.exit(code)
 
