@@ -84,10 +84,21 @@ class TokenAttention(nn.Module):
         n, t, width = tokens.shape
         packed = self.in_proj(tokens).view(n, t, 3, self.heads, width // self.heads)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=causal and mask is None
-        )
+        mixed = _attend(query, key, value, mask, causal=causal and mask is None)
         return self.out_proj(mixed.transpose(1, 2).reshape(n, t, width))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+    if query.device.type != "cpu" or query.dtype == torch.float32 or not query.requires_grad:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+    # The fused kernel's backward pass is slow here (training/attention.py); by hand, with the softmax in float32.
+    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(future, -torch.inf)
+    elif mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1).to(value.dtype) @ value
 
 
 class MiniAdapter(nn.Module):

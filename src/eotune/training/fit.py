@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 
 from eotune.core.errors import InputError, InterruptedRunError
 from eotune.core.files import read_json, write_json
+from eotune.training.attention import unfused_attention
 from eotune.training.callbacks import GracefulStop, LogEvent, RunLog
 from eotune.training.config import TrainingConfig
 from eotune.training.processes import is_main, world_size
@@ -75,7 +77,8 @@ def fit(
         )
     watch = RunLog(log, config.batch_size)
     started = time.perf_counter()
-    with GracefulStop() as stop, warnings.catch_warnings():
+    slow_kernel = config.precision != "fp32" and not _on_gpu(config)
+    with GracefulStop() as stop, warnings.catch_warnings(), unfused_attention(model) if slow_kernel else nullcontext():
         # transformers and torch speak of pinned memory and schedulers here; nothing a user could act on.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|transformers|accelerate")
         trainer = _trainer(model, work, config, directory, seed, [watch, stop])
@@ -109,6 +112,10 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB on Linux
 
 
+def _on_gpu(config: TrainingConfig) -> bool:
+    return torch.cuda.is_available() and config.device != "cpu"
+
+
 def _trainer(
     model: nn.Module, work: Work, config: TrainingConfig, directory: Path, seed: int, callbacks: list[Any]
 ) -> PhaseTrainer:
@@ -116,7 +123,7 @@ def _trainer(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
-    on_gpu = torch.cuda.is_available() and config.device != "cpu"
+    on_gpu = _on_gpu(config)
     processes = world_size()
     workers = (
         config.workers

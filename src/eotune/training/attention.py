@@ -1,0 +1,28 @@
+"""Which attention kernel training uses: torch's fused one is slow going backwards on a CPU in low precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def unfused_attention(model: nn.Module) -> Iterator[None]:
+    """Make the transformers models inside ``model`` compute attention from matrix products for a while.
+
+    On a CPU, the backward pass of torch's fused attention takes 6 to 20 times as long in bfloat16 as matrix products
+    and a softmax do (torch 2.13; docs/decisions.md); in float32, and on a GPU, the fused one is as fast or faster.
+    """
+    from transformers import PreTrainedModel
+
+    changed = []
+    try:
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa":
+                changed.append(module)
+        for module in changed:
+            module.set_attn_implementation("eager")
+        yield
+    finally:
+        for module in changed:
+            module.set_attn_implementation("sdpa")
