@@ -15,11 +15,12 @@ def unfused_attention(model: nn.Module) -> Iterator[None]:
     """
     from transformers import PreTrainedModel
 
-    changed = []
+    changed = [
+        module
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa"
+    ]
     try:
-        for module in model.modules():
-            if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa":
-                changed.append(module)
         for module in changed:
             module.set_attn_implementation("eager")
         yield
