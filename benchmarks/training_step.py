@@ -41,6 +41,7 @@ class RandomPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     @staticmethod
     def collate(samples: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Stack samples as PairDataset does."""
         inputs = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
         rows = torch.arange(len(samples))
         return {
