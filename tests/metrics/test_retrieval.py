@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eotune.core.errors import InputError
-from eotune.metrics.retrieval import RetrievalRanks, recall_intervals, recalls, retrieval_metrics
+from eotune.metrics.retrieval import RetrievalRanks, recall_intervals, recall_samples, recalls, retrieval_metrics
 
 RSICD = Path(__file__).parents[2] / "../shared/data/aid_rsicd_subset/rsicd_captions_all.jsonl"
 
@@ -61,6 +61,17 @@ def test_intervals_equal_a_bootstrap_by_image_in_loops() -> None:
     result = recall_intervals(ranks, owner, resamples=60, seed=7)
     for name, values in samples.items():
         assert result[name] == pytest.approx(np.quantile(values, [0.025, 0.975]))
+
+
+def test_models_that_ranked_the_same_images_share_their_resamples() -> None:
+    random = np.random.default_rng(0)
+    owner = np.repeat(np.arange(30), 2)
+    before = RetrievalRanks(random.integers(1, 15, 30), random.integers(1, 15, 60))
+    better = RetrievalRanks(np.maximum(before.image_to_text - 1, 1), before.text_to_image)
+    gain = recall_samples(better, owner, seed=4)["mR"] - recall_samples(before, owner, seed=4)["mR"]
+    assert gain.min() >= 0  # a rank less in one place is never worse in any resample
+    assert gain.mean() == pytest.approx(recalls(better)["mR"] - recalls(before)["mR"], abs=0.2)
+    assert (recall_samples(better, owner, seed=4)["mR"] < recall_samples(before, owner, seed=5)["mR"]).any()
 
 
 def test_intervals_narrow_with_the_number_of_images_and_repeat_with_the_seed() -> None:
