@@ -79,3 +79,14 @@ def test_a_cache_goes_to_other_processes(paths):
 
 def test_the_default_limit_is_half_of_what_is_free():
     assert ImageCache([]).memory_limit_bytes == pytest.approx(free_memory() / 2, rel=0.5)
+
+
+def test_a_cache_of_other_images_shares_what_is_decoded(paths):
+    first = ImageCache(paths[:8], memory_limit_bytes=10 * 1800)
+    first.fill()
+    second = first.over(paths[4:])
+    assert (second.kept, second.kept_bytes) == (4, 8 * 1800)
+    assert second[0] is first[4]
+    second.fill()
+    assert (first.kept, second.kept, first.kept_bytes) == (8, 6, 10 * 1800)
+    np.testing.assert_array_equal(second[7], read_image(paths[11]))

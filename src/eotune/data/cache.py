@@ -1,5 +1,6 @@
 """Images decoded once and kept as uint8 where memory allows: training must not wait for decoders."""
 
+import copy
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -51,9 +52,19 @@ class ImageCache:
         self.memory_limit_bytes = (
             int(free_memory() * _MEMORY_SHARE) if memory_limit_bytes is None else memory_limit_bytes
         )
-        self.kept_bytes = 0
-        self._kept: list[np.ndarray | None] = [None] * len(self.paths)
-        self._lock = threading.Lock()
+        self._kept = _Kept()
+
+    def over(self, paths: Sequence[Path]) -> "ImageCache":
+        """Return a cache of other images that shares with this one what is decoded, and the limit.
+
+        Example:
+            >>> cache = ImageCache([])
+            >>> len(cache.over([Path("a.png"), Path("b.png")]))
+            2
+        """
+        other = copy.copy(self)
+        other.paths = tuple(Path(path) for path in paths)
+        return other
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,7 +75,7 @@ class ImageCache:
         Raises:
             InputError: It cannot be read.
         """
-        kept = self._kept[index]
+        kept = self._kept.images.get(self.paths[index])
         if kept is not None:
             return kept
         image = self._read(index)
@@ -76,8 +87,13 @@ class ImageCache:
 
     @property
     def kept(self) -> int:
-        """The number of images held in memory."""
-        return sum(image is not None for image in self._kept)
+        """The number of its images held in memory."""
+        return sum(path in self._kept.images for path in self.paths)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is held in memory, the images of caches made by :meth:`over` included."""
+        return self._kept.bytes
 
     def fill(self, *, description: str = "decoding images", threads: int | None = None) -> None:
         """Decode every image once, in parallel, and keep those that fit, the first ones first.
@@ -100,21 +116,13 @@ class ImageCache:
         if problems:
             raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
 
-    def __getstate__(self) -> dict[str, object]:
-        """Go to another process without the lock."""
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
     def _read(self, index: int) -> np.ndarray:
         image = read_image(self.paths[index], self.bands, max_side=self.max_side)
         image.flags.writeable = False  # it is handed out again and again
         return image
 
     def _attempt(self, index: int) -> np.ndarray | InputError:
-        kept = self._kept[index]
+        kept = self._kept.images.get(self.paths[index])
         if kept is not None:
             return kept
         try:
@@ -123,10 +131,30 @@ class ImageCache:
             return error
 
     def _keep(self, index: int, image: np.ndarray) -> None:
+        self._kept.add(self.paths[index], image, self.memory_limit_bytes)
+
+
+class _Kept:
+    """Decoded images by path."""
+
+    def __init__(self) -> None:
+        self.images: dict[Path, np.ndarray] = {}
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, path: Path, image: np.ndarray, limit: int) -> None:
         with self._lock:
-            if self._kept[index] is None and self.kept_bytes + image.nbytes <= self.memory_limit_bytes:
-                self._kept[index] = image
-                self.kept_bytes += image.nbytes
+            if path not in self.images and self.bytes + image.nbytes <= limit:
+                self.images[path] = image
+                self.bytes += image.nbytes
+
+    def __getstate__(self) -> dict[str, object]:
+        """Go to another process without the lock."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
 
 def free_memory() -> int:

@@ -68,11 +68,28 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: Anything is wrong; all errors are in one message, each with its path and nearest known key.
     """
-    return parse_recipe(_with_overrides(_read_yaml(path), overrides), source=str(path))
+    return parse_recipe(read_values(path, overrides), source=str(path))
+
+
+def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML recipe and apply ``key=value`` overrides, without validating what it says.
+
+    Raises:
+        InputError: The file or an override is not YAML.
+    """
+    return _with_overrides(_read_yaml(path), overrides)
 
 
 def parse_recipe(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
     """Validate a recipe given as a mapping; see :func:`read_recipe`."""
+    problems = recipe_problems(values)
+    if problems:
+        raise problems_error(problems, source=source)
+    return parse(Recipe, values, source=source)
+
+
+def recipe_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return one line for every error in a recipe; empty if there is none."""
     problems = validation_problems(Recipe, values)
     method = values.get("method")
     if isinstance(method, Mapping):
@@ -80,9 +97,7 @@ def parse_recipe(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe
     task = values.get("task")
     if isinstance(task, Mapping) and isinstance(task.get("objective"), Mapping):
         problems += validation_problems(ObjectiveConfig, task["objective"], prefix="task.objective")
-    if problems:
-        raise problems_error(problems, source=source)
-    return parse(Recipe, values, source=source)
+    return problems
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -107,7 +122,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=c``; c is read as YAML. A scalar on the way (``encoder: tiny``) becomes ``{name: scalar}``."""
+    """Apply ``a.b=c``; c is read as YAML."""
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -118,13 +133,24 @@ def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"--set {override!r}: the value is not valid YAML", remedy="quote it") from None
-        *path, last = key.split(".")
-        node = values
-        for part in path:
-            child = node.get(part)
-            if not isinstance(child, dict):
-                child = {"name": child} if isinstance(child, str) else {}
-                node[part] = child
-            node = child
-        node[last] = value
+        set_value(values, key, value)
     return values
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``a.b`` in nested mappings, in place. A scalar on the way (``encoder: tiny``) becomes ``{name: scalar}``.
+
+    Example:
+        >>> values = {"encoder": "tiny"}
+        >>> set_value(values, "encoder.image_size", 32)
+        >>> values
+        {'encoder': {'name': 'tiny', 'image_size': 32}}
+    """
+    *path, last = key.split(".")
+    for part in path:
+        child = values.get(part)
+        if not isinstance(child, dict):
+            child = {"name": child} if isinstance(child, str) else {}
+            values[part] = child
+        values = child
+    values[last] = value
