@@ -168,7 +168,7 @@ def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
     assert code == 0
     assert 0 <= json.loads(out)["mR"] <= 100
     code, out, _ = eotune("evaluate", "tiny", "--data", scenes, "--task", "zero-shot", "--json")
-    assert json.loads(out)["images"] == 40
+    assert json.loads(out)["images"] == len(rows_of(scenes))
     code, out, _ = eotune("check", scenes, "--json")
     assert code == 0
     assert json.loads(out)["problems"] == []
@@ -176,7 +176,8 @@ def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
     code, out, _ = eotune(
         "embed", scenes, "--encoder", "tiny", "--out", tmp_path / "e.parquet", "--split", "test", "--json"
     )
-    assert json.loads(out)["rows"] == 10 + 50
+    test = [row for row in rows_of(scenes) if row["split"] == "test"]
+    assert json.loads(out)["rows"] == sum(1 + len(row["captions"]) for row in test)
 
 
 def test_embeddings_are_unit_vectors_that_name_their_encoder(eotune, scenes, tmp_path):
@@ -187,6 +188,6 @@ def test_embeddings_are_unit_vectors_that_name_their_encoder(eotune, scenes, tmp
     assert eotune("embed", scenes.parent / "images", "--encoder", "tiny", "--out", out)[0] == 0
     table = pq.read_table(out)
     vectors = np.array(table["embedding"].to_pylist())
-    assert vectors.shape == (40, 128)
+    assert vectors.shape == (len(rows_of(scenes)), 128)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert table.schema.metadata[b"encoder"] == b"tiny"

@@ -84,7 +84,7 @@ def test_strict_refuses_a_test_split_that_was_trained_on(recipe_values, tmp_path
 
     values = recipe_values("frozen")
     values["task"]["train"] = values["task"]["test"]
-    with pytest.raises(InputError, match="train and test share 10 images"):
+    with pytest.raises(InputError, match=r"train and test share \d+ images"):
         execute(parse_recipe(values), tmp_path / "run", strict=True)
     execute(parse_recipe(values), tmp_path / "run")
-    assert "warning: train and test share 10 images" in capsys.readouterr().err
+    assert "warning: train and test share " in capsys.readouterr().err

@@ -3,6 +3,7 @@ import pytest
 from eotune import encoders
 from eotune.core.errors import InputError
 from eotune.data.captions import read_captions
+from eotune.data.images import BandConfig
 from eotune.data.scenes import write_dataset
 from eotune.metrics.retrieval import retrieval_metrics
 from eotune.tasks.retrieval import EvaluationSet, RetrievalConfig, objective_config, read_data
@@ -21,7 +22,10 @@ def config(captions, validation):
 def test_a_validation_share_is_held_out_of_training_by_seed(captions):
     data = read_data(config(captions, 0.2), seed=0)
     held = {sample.image for sample in data.validation.samples}
-    assert (len(data.train), len(data.validation), len(data.test)) == (24, 6, 10)
+    whole = len(read_captions(captions, split="train"))
+    assert len(data.validation) == round(0.2 * whole)
+    assert len(data.train) + len(data.validation) == whole
+    assert len(data.test) == len(read_captions(captions, split="test"))
     assert not held & {sample.image for sample in data.train.samples}
     assert held == {sample.image for sample in read_data(config(captions, 0.2), seed=0).validation.samples}
     assert held != {sample.image for sample in read_data(config(captions, 0.2), seed=1).validation.samples}
@@ -41,3 +45,13 @@ def test_the_recipes_objective_goes_before_the_methods(captions):
     recipe = config(captions, 0.2).model_copy(update={"objective": {"gamma": 1.0}})
     merged = objective_config(recipe, {"triplet": "adaptive", "gamma": 3.0})
     assert (merged.triplet, merged.gamma) == ("adaptive", 1.0)
+
+
+def test_a_held_out_share_is_read_with_the_bands_of_training(captions):
+    held = config(captions, 0.2)
+    train = held.train.model_copy(update={"bands": BandConfig(bands=(1,))})
+    held = held.model_copy(update={"train": train})
+    assert held.bands("validation") == held.bands("train") == BandConfig(bands=(1,))
+    assert held.bands("test") is None
+    own = held.model_copy(update={"validation": held.test})
+    assert own.bands("validation") is None

@@ -21,14 +21,19 @@ def command(
     """
     from eotune.runs.execute import execute
     from eotune.runs.recipe import read_recipe
+    from eotune.training.processes import is_main
 
     described = read_recipe(recipe, overrides or [])
     directory = out or Path("runs") / described.name
     rows = execute(described, directory, resume=resume, strict=strict)
+    if not is_main():
+        return
     if as_json:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
         if row["metric"] == "mR" and row["split"] == "test":
-            typer.echo(f"test mR {row['model']:>9}: {row['value']:6.2f}  95 % [{row['low']:.2f}, {row['high']:.2f}]")
+            sign = "+" if row["model"] == "gain" else ""
+            interval = f"[{row['low']:{sign}.2f}, {row['high']:{sign}.2f}]"
+            typer.echo(f"test mR {row['model']:>9}: {row['value']:{sign}6.2f}  95 % {interval}")
     typer.echo(f"report: {directory / 'report.html'}")

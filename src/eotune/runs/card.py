@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from eotune.core.files import read_json, write_text
+from eotune.runs.measure import MODELS
 from eotune.runs.plots import RECALLS
 from eotune.runs.report import figure
 
@@ -18,12 +19,13 @@ license: other
 
 {method} adapter for `{base}`, trained with eotune {version} for image-text retrieval of overhead imagery.
 
-| test, % | zero-shot | adapted |
-|---|---|---|
+| test, % | zero-shot | adapted | gain |
+|---|---|---|---|
 {table}
 
-95 % bootstrap intervals over {n} test images, captions together; ties count against the model. The best epoch was
-chosen on validation; the test split was read once. Seed {seed}. Trained parameters: {trainable:,} of {total:,}.
+95 % bootstrap intervals over {n} test images, captions together, those of the gain paired; ties count against the
+model. The best epoch was chosen on validation; the test split was read once. Seed {seed}. Trained parameters:
+{trainable:,} of {total:,}.
 
 ## Load
 
@@ -53,8 +55,9 @@ def write_card(run: Path) -> None:
     data, environment = read_json(run / "data.json"), read_json(run / "environment.json")
     is_lora = recipe["method"]["name"] == "lora"
     table = "\n".join(
-        f"| {metric} | {figure(rows, metric, split='test', model='zero-shot')} "
-        f"| {figure(rows, metric, split='test', model='adapted')} |"
+        f"| {metric} | "
+        + " | ".join(figure(rows, metric, split="test", model=model) for model in (*MODELS, "gain"))
+        + " |"
         for metric in RECALLS
     )
     splits = "\n".join(

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from eotune.core.errors import InputError
-from eotune.core.files import read_json
-from eotune.training.processes import is_main
+from eotune.core.files import read_json, write_json, write_text
+from eotune.training.processes import from_main, is_main, wait_for_all
+from eotune.training.trainer import COMPLETE
 
 FINISHED = "metrics.json"
 
@@ -24,9 +27,9 @@ class RunDirectory:
         finished: Whether an earlier process brought this run to its end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, finished: bool) -> None:
         self.path = path
-        self.finished = (path / FINISHED).is_file() and not (path / "checkpoints").exists()
+        self.finished = finished
 
     @staticmethod
     def check(path: Path, *, resume: bool) -> None:
@@ -47,20 +50,52 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def open(cls, path: Path, *, resume: bool) -> Iterator["RunDirectory"]:
-        """Make or reopen the directory and hold it against other processes.
+        """Make or reopen the directory and hold it against other runs; of several processes the main one writes.
+
+        Where wrong input ends a new run before there is anything to resume, nothing of it is left.
 
         Raises:
             InputError: As :meth:`check`, or another process is writing there.
         """
         cls.check(path, resume=resume)
+        wait_for_all()  # a slower process would take the directory of the main one for another run
+        if not is_main():
+            yield cls(path, finished=from_main(False))
+            return
+        existed = path.is_dir()
+        is_new = not existed or not any(path.iterdir())
         path.mkdir(parents=True, exist_ok=True)
         with (path / ".lock").open("a") as lock:
-            if is_main():
-                _lock(lock, path)
-            run = cls(path)
-            if resume and not run.finished:
+            _lock(lock, path)
+            run = cls(path, finished=from_main(_is_finished(path)))
+            if not run.finished:
                 run._drop_torn_line()
-            yield run
+            try:
+                yield run
+            except InputError as error:
+                if not run._can_resume():
+                    if is_new:
+                        _withdraw(path, keep_folder=existed)
+                    raise
+                raise InputError(str(error), remedy="then go on with --resume") from None
+
+    def describe(self, *, recipe: str, environment: Any, data: Any) -> None:
+        """Write recipe.yaml, environment.json and data.json.
+
+        Raises:
+            InputError: A run that is resumed was made by another recipe.
+        """
+        if not is_main():
+            return
+        file = self.path / "recipe.yaml"
+        if file.is_file() and (changed := _differences(file.read_text(encoding="utf-8"), recipe)):
+            raise InputError(
+                f"{self.path}: was begun with another recipe ({', '.join(changed[:5])})",
+                remedy=f"resume with {file}, or choose another --out",
+            )
+        write_text(file, recipe)
+        write_json(self.path / "environment.json", environment)
+        write_json(self.path / "data.json", data)
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to log.jsonl."""
@@ -92,6 +127,11 @@ class RunDirectory:
                 with log.open("r+b") as stream:
                     stream.truncate(whole)
 
+    def _can_resume(self) -> bool:
+        """Tell whether a whole checkpoint, or a phase that was finished, is there."""
+        checkpoints = self.path / "checkpoints"
+        return any(any(checkpoints.glob(pattern)) for pattern in (f"*/*/{COMPLETE}", "*/done.json"))
+
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the events of log.jsonl; a torn last line is left out."""
@@ -104,6 +144,29 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return events
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / FINISHED).is_file() and not (path / "checkpoints").exists()
+
+
+def _withdraw(path: Path, *, keep_folder: bool) -> None:
+    shutil.rmtree(path)
+    if keep_folder:
+        path.mkdir()
+
+
+def _differences(old: str, new: str) -> list[str]:
+    """Return the dotted keys whose values differ between two recipes."""
+
+    def flat(value: Any, key: str = "") -> dict[str, Any]:
+        if not isinstance(value, dict) or not value:
+            return {key: value}
+        return {k: v for name, part in value.items() for k, v in flat(part, f"{key}.{name}".strip(".")).items()}
+
+    before, after = flat(yaml.safe_load(old)), flat(yaml.safe_load(new))
+    absent = object()
+    return sorted(key for key in {*before, *after} if before.get(key, absent) != after.get(key, absent))
 
 
 def _lock(stream: IO[str], path: Path) -> None:

@@ -1,54 +1,43 @@
-"""One self-contained HTML page: tables, cards, pictures; light and dark; no request leaves it."""
+"""One self-contained HTML page: figures, tables, charts, pictures; light and dark; no request leaves it."""
 
 import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#5d6875;--paper:#fbfbf9;--card:#fff;--line:#dfe3e6;
---accent:#1f6f68;--good:#1f7a4d;--bad:#b3462f}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa5b1;--paper:#12161b;--card:#1a2027;--line:#2c343d;
---accent:#63b8ae;--good:#5fc08d;--bad:#e2836d}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:60rem;margin:0 auto;padding:2rem 1rem 4rem}
-h1{font-size:1.7rem;margin:0 0 .2rem}
-h2{font-size:1.15rem;margin:2.4rem 0 .7rem;border-bottom:1px solid var(--line);padding-bottom:.3rem}
-p.lead{color:var(--soft);margin:.2rem 0 1.4rem}
-.cards{display:flex;flex-wrap:wrap;gap:.8rem}
-.card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;min-width:9.5rem;
-flex:1}
-.card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
-.card span{color:var(--soft);font-size:.86rem}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
-th,td{padding:.4rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-th{color:var(--soft);font-weight:600}
-img{max-width:100%;height:auto;border-radius:.4rem}
-img.plot{background:#fff;padding:.4rem;border:1px solid var(--line)}
-.query{margin:1rem 0}
-.query q{font-weight:600}
-.query small{color:var(--soft)}
-.row{display:flex;gap:.5rem;overflow-x:auto;margin-top:.4rem}
-.row figure{margin:0;flex:0 0 auto;width:7rem}
-.row img{width:7rem;height:7rem;object-fit:cover;border:3px solid transparent}
-.row .hit img{border-color:var(--good)}
-figcaption{font-size:.78rem;color:var(--soft)}
-pre{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem;overflow-x:auto;
-font-size:.84rem}
-.warn{border-left:4px solid var(--bad);padding:.4rem .8rem;background:var(--card)}
-""".strip()
+from eotune.runs.style import STYLE, SWITCH, SWITCH_ICON
+
+# A table's cell: text, or (text, what stands small behind it, such as an interval).
+Cell = str | tuple[str, str]
+
+# Nothing but what is in the file itself is ever loaded, whatever a file name or a caption says.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image found for a query.
+
+    Attributes:
+        path: Its file; a grey square stands for one that cannot be read any more.
+        caption: Below it.
+        hit: Whether it is the one that was looked for.
+    """
+
+    path: Path
+    caption: str
+    hit: bool = False
 
 
 class Page:
-    """Builds a page from top to bottom; everything written is escaped.
+    """Builds a page from top to bottom; everything but a chart's drawing is escaped.
 
     Args:
         title: Headline.
         lead: One sentence below it.
+        eyebrow: A few words above it.
 
     Example:
         >>> page = Page("Run", "What happened")
@@ -57,65 +46,143 @@ class Page:
         True
     """
 
-    def __init__(self, title: str, lead: str = "") -> None:
+    def __init__(self, title: str, lead: str = "", *, eyebrow: str = "eotune") -> None:
         self.title = title
-        self._parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="lead">{html.escape(lead)}</p>']
+        self.lead = lead
+        self.eyebrow = eyebrow
+        self._sections: list[str] = []
+        self._parts: list[str] = []
 
-    def section(self, heading: str) -> None:
-        """Begin a section."""
-        self._parts.append(f"<h2>{html.escape(heading)}</h2>")
+    def section(self, heading: str, note: str = "") -> None:
+        """Begin a section, with a sentence on how to read it."""
+        self._sections.append(heading)
+        self._parts.append(f'<h2 id="s{len(self._sections)}">{html.escape(heading)}</h2>')
+        if note:
+            self._parts.append(f'<p class="note">{html.escape(note)}</p>')
+
+    def heading(self, words: str) -> None:
+        """Begin a part of a section."""
+        self._parts.append(f"<h3>{html.escape(words)}</h3>")
 
     def text(self, words: str, *, warning: bool = False) -> None:
         """Add a paragraph."""
-        self._parts.append(f"<p{' class=warn' if warning else ''}>{html.escape(words)}</p>")
+        self._parts.append(f'<p class="{"warn" if warning else "note"}">{html.escape(words)}</p>')
 
-    def cards(self, cards: Iterable[tuple[str, str]]) -> None:
-        """Add figures in large type: (value, what it is)."""
+    def cards(self, cards: Iterable[tuple[str, str, str]]) -> None:
+        """Add figures in large type: (what it is, value, detail). The first one is the headline."""
         body = "".join(
-            f'<div class="card"><b>{html.escape(v)}</b><span>{html.escape(k)}</span></div>' for v, k in cards
+            f'<div class="card"><span>{html.escape(what)}</span><b>{html.escape(value)}</b>'
+            f"<small>{html.escape(detail)}</small></div>"
+            for what, value, detail in cards
         )
         self._parts.append(f'<div class="cards">{body}</div>')
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Add a table; the first column is left-aligned."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[Cell]], *, strong: int | None = None, wrap: bool = False
+    ) -> None:
+        """Add a table.
+
+        Args:
+            header: Names of the columns; a row of empty names is left out.
+            rows: The first cell names the row.
+            strong: Number of the row to stress; negative counts from the end.
+            wrap: Break long cells, for tables of words.
+        """
+        listed = list(rows)
+        stressed = None if strong is None else strong % max(len(listed), 1)
+        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+        body = "".join(
+            f"<tr{' class=strong' if number == stressed else ''}>" + "".join(map(_cell, row)) + "</tr>"
+            for number, row in enumerate(listed)
+        )
+        top = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
+        kind = ' class="wrap"' if wrap else ""
+        self._parts.append(f'<div class="scroll"><table{kind}>{top}<tbody>{body}</tbody></table></div>')
+
+    def charts(self, charts: Iterable[tuple[str, str]], *, legend: tuple[str, str] | None = None) -> None:
+        """Add charts side by side.
+
+        Args:
+            charts: (caption, drawing of :mod:`eotune.runs.charts`).
+            legend: What the grey and the coloured bars are.
+        """
+        if legend:
+            names = "".join(
+                f'<span><i class="{kind}"></i>{html.escape(name)}</span>'
+                for kind, name in zip(("base", "main"), legend, strict=True)
+            )
+            self._parts.append(f'<div class="legend">{names}</div>')
+        body = "".join(
+            f'<figure class="panel"><figcaption>{html.escape(caption)}</figcaption>{drawing}</figure>'
+            for caption, drawing in charts
+        )
+        self._parts.append(f'<div class="charts">{body}</div>')
+
+    def query(self, words: str, note: str, results: Iterable[Picture], *, sought: Picture | None = None) -> None:
+        """Add a text query with the images found, and the image it belongs to in front where that is given."""
+        strip = _thumb(sought, "sought") if sought else ""
+        strip += "".join(_thumb(picture, "hit" if picture.hit else "") for picture in results)
         self._parts.append(
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<div class="query"><p><q>{html.escape(words)}</q><span class="rank">{html.escape(note)}</span></p>'
+            f'<div class="strip">{strip}</div></div>'
         )
 
-    def picture(self, path: Path, alt: str) -> None:
-        """Embed a PNG."""
-        data = base64.b64encode(path.read_bytes()).decode()
-        self._parts.append(f'<img class="plot" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">')
-
-    def query(self, words: str, note: str, results: Iterable[tuple[Path, str, bool]]) -> None:
-        """Add a text query with its first images: (file, caption, whether it is the right one)."""
-        figures = "".join(
-            f'<figure class="{"hit" if hit else ""}"><img alt="" src="{_thumbnail(path)}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for path, caption, hit in results
+    def sheet(self, words: str, columns: Iterable[tuple[str, Sequence[Picture]]]) -> None:
+        """Add a query with what several models found, side by side: (model, its images)."""
+        body = "".join(
+            f'<div><h4>{html.escape(name)}</h4><div class="strip">'
+            + "".join(_thumb(picture, "hit" if picture.hit else "") for picture in pictures)
+            + "</div></div>"
+            for name, pictures in columns
         )
         self._parts.append(
-            f'<div class="query"><q>{html.escape(words)}</q> <small>{html.escape(note)}</small>'
-            f'<div class="row">{figures}</div></div>'
+            f'<div class="query"><p><q>{html.escape(words)}</q></p><div class="sheet">{body}</div></div>'
         )
 
-    def code(self, text: str) -> None:
-        """Add preformatted text."""
-        self._parts.append(f"<pre>{html.escape(text)}</pre>")
+    def code(self, text: str, *, summary: str = "") -> None:
+        """Add preformatted text, folded behind ``summary`` where that is given."""
+        block = f"<pre>{html.escape(text)}</pre>"
+        self._parts.append(f"<details><summary>{html.escape(summary)}</summary>{block}</details>" if summary else block)
+
+    def link(self, target: str, words: str) -> None:
+        """Add a link to a file beside the page."""
+        self._parts.append(f'<p><a href="{html.escape(target)}">{html.escape(words)}</a></p>')
 
     def render(self) -> str:
         """Return the page."""
+        links = "".join(
+            f'<a href="#s{number}">{html.escape(name)}</a>' for number, name in enumerate(self._sections, start=1)
+        )
+        navigation = f"<nav>{links}</nav>" if len(self._sections) > 2 else ""
         return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head>"
-            f"<body><main>{''.join(self._parts)}</main></body></html>\n"
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head>\n<body><main><header>"
+            f'<p class="eyebrow">{html.escape(self.eyebrow)}</p><h1>{html.escape(self.title)}</h1>'
+            f'<p class="lead">{html.escape(self.lead)}</p><button id="theme" type="button" '
+            f'aria-label="Switch between light and dark" title="Light or dark">{SWITCH_ICON}</button></header>'
+            f"{navigation}\n" + "\n".join(self._parts) + f"</main><script>{SWITCH}</script></body></html>\n"
         )
 
 
-def _thumbnail(path: Path, side: int = 160) -> str:
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{html.escape(cell)}</td>"
+    text, small = cell
+    return f"<td>{html.escape(text)}<small>{html.escape(small)}</small></td>"
+
+
+def _thumb(picture: Picture, kind: str) -> str:
+    caption = html.escape(picture.caption)
+    return (
+        f'<figure class="thumb {kind}"><img alt="{caption}" src="{thumbnail(picture.path)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def thumbnail(path: Path, side: int = 192) -> str:
+    """Return an image as a small JPEG in a data URI; a grey square for one that cannot be read."""
     from PIL import Image
 
     from eotune.core.errors import InputError
@@ -127,5 +194,5 @@ def _thumbnail(path: Path, side: int = 160) -> str:
         picture = Image.new("RGB", (side, side), "grey")
     picture.thumbnail((side, side))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
+    picture.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from eotune.core.files import read_json, replaced, write_text
 from eotune.runs.directory import read_log
+from eotune.runs.measure import MODELS
 
 RECALLS = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
 
@@ -26,7 +27,7 @@ def write_plots(run: Path) -> None:
             [("loss", *s) for s in steps] + [("validation_mR", *e) for e in evaluations],
         )
         _draw(folder / "learning_curve.png", lambda figure: _learning_curve(figure, steps, evaluations))
-    test = [row for row in rows if row["split"] == "test" and row["metric"] in RECALLS]
+    test = [r for r in rows if r["split"] == "test" and r["model"] in MODELS and r["metric"] in RECALLS]
     fields = ("model", "metric", "value", "low", "high")
     _write_csv(folder / "recalls.csv", fields, [[row[f] for f in fields] for row in test])
     _draw(folder / "recalls.png", lambda figure: _recall_bars(figure, test))
@@ -48,8 +49,7 @@ def _learning_curve(figure: Any, steps: Sequence[Any], evaluations: Sequence[Any
 
 def _recall_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes = figure.subplots()
-    colours = {"zero-shot": "#a9b3bf", "adapted": "#2f6f6a"}
-    for offset, (model, colour) in enumerate(colours.items()):
+    for offset, (model, colour) in enumerate(zip(MODELS, ("#a9b3bf", "#2f6f6a"), strict=True)):
         chosen = [row for row in rows if row["model"] == model]
         where = [RECALLS.index(row["metric"]) + (offset - 0.5) * 0.38 for row in chosen]
         values = [row["value"] for row in chosen]

@@ -1,106 +1,331 @@
 """report.html of a run, made from the files of its directory alone."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from eotune.core.files import read_json, write_text
-from eotune.runs.page import Page
+from eotune.runs.charts import Bar, interval_bars, line_chart
+from eotune.runs.directory import read_log
+from eotune.runs.measure import MODELS
+from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import RECALLS
+
+_DIRECTIONS = (("i2t", "Image to text"), ("t2i", "Text to image"))
+_LEAKS = (
+    ("shared_images", "equal images"),
+    ("near_images", "near-equal images"),
+    ("images_with_shared_caption", "with a shared caption"),
+    ("images_with_shared_long_caption", "with a shared long caption"),
+)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run directory says."""
+
+    path: Path
+    recipe_text: str
+    recipe: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    log: Sequence[Mapping[str, Any]]
+    queries: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, run: Path) -> "RunFiles":
+        """Read the files of a finished run.
+
+        Raises:
+            InputError: One is missing or broken.
+        """
+        recipe_text = (run / "recipe.yaml").read_text(encoding="utf-8")
+        queries = run / "queries.json"
+        return cls(
+            path=run,
+            recipe_text=recipe_text,
+            recipe=yaml.safe_load(recipe_text),
+            rows=read_json(run / "metrics.json"),
+            summary=read_json(run / "summary.json"),
+            data=read_json(run / "data.json"),
+            environment=read_json(run / "environment.json"),
+            log=read_log(run / "log.jsonl"),
+            queries=read_json(queries) if queries.is_file() else [],
+        )
+
+    def row(self, metric: str, *, split: str = "test", model: str = "adapted") -> Mapping[str, Any] | None:
+        """Return one row of metrics.json, or None."""
+        return find(self.rows, metric, split=split, model=model)
+
+    @property
+    def primary(self) -> Mapping[str, Any]:
+        """The row that the run is judged by."""
+        return next(row for row in self.rows if row["primary"])
+
+
+def find(rows: Sequence[Mapping[str, Any]], metric: str, *, split: str, model: str) -> Mapping[str, Any] | None:
+    """Return the row of a metric, or None."""
+    return next((r for r in rows if (r["metric"], r["split"], r["model"]) == (metric, split, model)), None)
 
 
 def figure(rows: Sequence[Mapping[str, Any]], metric: str, *, split: str, model: str) -> str:
     """Return one figure with its interval, as text; a dash where it is not there."""
-    for row in rows:
-        if (row["metric"], row["split"], row["model"]) == (metric, split, model):
-            if row["low"] is None:
-                return f"{row['value']:.2f}"
-            return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-    return "–"
+    return " ".join(part for part in cell(find(rows, metric, split=split, model=model)) if part)
+
+
+def cell(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return a row's value and its interval, for a table; those of a gain with their signs."""
+    if row is None:
+        return "–", ""
+    sign = "+" if row["model"] == "gain" else ""
+    interval = "" if row["low"] is None else f"[{row['low']:{sign}.2f}, {row['high']:{sign}.2f}]"
+    return f"{row['value']:{sign}.2f}", interval
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as one reads it.
+
+    Example:
+        >>> [duration(s) for s in (0, 8.2, 75, 4020)]
+        ['0 s', '8.2 s', '1 min 15 s', '1 h 07 min']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def write_report(run: Path) -> None:
-    """Write report.html: figures with intervals, curves, examples, data, recipe, environment."""
-    rows, summary = read_json(run / "metrics.json"), read_json(run / "summary.json")
-    data, environment = read_json(run / "data.json"), read_json(run / "environment.json")
-    recipe_text = (run / "recipe.yaml").read_text(encoding="utf-8")
-    recipe = yaml.safe_load(recipe_text)
-    test = next(row for row in rows if row["primary"])
+    """Write report.html: figures with intervals, curves, examples, data, how to load it and make it again."""
+    files = RunFiles.read(run)
+    recipe, environment = files.recipe, files.environment
     page = Page(
         recipe["name"],
-        f"{recipe['method']['name']} on {recipe['encoder']['name']}: image-text retrieval, "
-        f"{test['n']} test images read once, best epoch chosen on validation.",
+        f"{recipe['encoder']['name']} adapted by {recipe['method']['name']} to image-text retrieval. The best epoch "
+        f"was chosen on validation; the {files.primary['n']:,} test images were read once.",
+        eyebrow="eotune · run",
     )
-    page.cards(
-        [
-            (f"{test['value']:.2f}", f"test mR, 95 % [{test['low']:.2f}, {test['high']:.2f}]"),
-            (figure(rows, "mR", split="test", model="zero-shot").partition(" ")[0], "before, zero-shot"),
-            (f"{summary['trainable_parameters']:,}", f"parameters trained of {summary['total_parameters']:,}"),
-            (f"{summary['training_seconds']:.0f} s", f"training; peak memory {summary['peak_memory_mb']:.0f} MiB"),
-        ]
-    )
-    page.section("Recall")
-    page.table(
-        ["%", *RECALLS],
-        [
-            [f"{model}, {split}", *(figure(rows, metric, split=split, model=model) for metric in RECALLS)]
-            for split in ("validation", "test")
-            for model in ("zero-shot", "adapted")
-        ],
-    )
-    page.text(
-        "Ties count against the model. With ties in its favour, test mR is "
-        f"{figure(rows, 'mR_ties_in_favour', split='test', model='adapted')}; where any image with the same caption "
-        f"counts, {figure(rows, 'mR_any_image_with_the_caption', split='test', model='adapted')}."
-    )
-    for name, alt in (
-        ("recalls", "test recalls before and after"),
-        ("learning_curve", "loss and validation mR by epoch"),
-    ):
-        if (run / "plots" / f"{name}.png").is_file():
-            page.picture(run / "plots" / f"{name}.png", alt)
-    page.section("Best and worst queries")
-    for query in read_json(run / "queries.json"):
-        page.query(
-            query["query"],
-            f"{query['kind']}: its own image has rank {query['rank']}",
-            [(Path(r["image"]), f"{r['score']:.3f}", r["correct"]) for r in query["results"]],
-        )
-    _data_section(page, data)
-    page.section("Geometry of the embedding space, test")
-    page.table(
-        ["", "zero-shot", "adapted"],
-        [
-            [name, *(figure(rows, name, split="test", model=m) for m in ("zero-shot", "adapted"))]
-            for name in ("alignment", "uniformity_image", "uniformity_text", "modality_gap")
-        ],
-    )
+    page.cards(_headline(files))
+    for caution in cautions(files):
+        page.text(caution, warning=True)
+    _recall(page, files)
+    _learning(page, files)
+    _examples(page, files)
+    _data(page, files)
+    _space(page, files)
+    _use(page, files)
     page.section("Make it again")
-    page.code(f"eotune run recipe.yaml --out again\n\n{recipe_text}")
-    page.section("Made with")
-    page.table(
-        ["", ""],
-        [
-            ["python", environment["python"]],
-            ["processor", environment["processor"]],
-            ["devices", ", ".join(environment["devices"])],
-            ["commit", str(environment["commit"])],
-            *[[name, str(v)] for name, v in environment["packages"].items()],
-        ],
-    )
+    page.code(f"eotune run {run.name}/recipe.yaml --out {run.name}-again")
+    page.code(files.recipe_text, summary="recipe.yaml, every default written out")
+    made = [
+        ("command", shlex.join(environment["command"])), ("commit", str(environment["commit"])),
+        ("python", environment["python"]), ("platform", environment["platform"]),
+        ("processor", f"{environment['processor']}, {environment['threads']} threads"),
+        ("devices", ", ".join(environment["devices"])),
+        *((name, str(version)) for name, version in environment["packages"].items()),
+    ]  # fmt: skip
+    page.table(["", ""], made, wrap=True)
     write_text(run / "report.html", page.render())
 
 
-def _data_section(page: Page, data: Mapping[str, Any]) -> None:
+def cautions(files: RunFiles) -> Iterator[str]:
+    """Yield what a reader should know before quoting the figures."""
+    leak = files.data["leaks"].get("train and test", {})
+    if leak.get("shared_images"):
+        yield (
+            f"{leak['shared_images']:,} of {leak['images']:,} test images also stand in training, pixel for pixel: "
+            "the test figures are too good by that."
+        )
+    if leak.get("near_images"):
+        yield f"{leak['near_images']:,} of {leak['images']:,} test images look the same as a training image."
+    gain = files.row("mR", model="gain")
+    if gain and files.summary["trainable_parameters"]:
+        if gain["high"] < 0:
+            yield "The adapted model is worse than the pretrained one on the test split."
+        elif gain["low"] <= 0:
+            yield "The interval of the gain holds 0: this test split does not establish one."
+    after, favour = files.row("mR"), files.row("mR_ties_in_favour")
+    if after and favour and favour["value"] - after["value"] > 1:
+        yield (
+            f"Many scores tie: test mR is {after['value']:.2f} where ties count against the model and "
+            f"{favour['value']:.2f} where they count in its favour. Published figures break ties arbitrarily and lie "
+            "between these."
+        )
+
+
+def _headline(files: RunFiles) -> list[tuple[str, str, str]]:
+    summary = files.summary
+    value, interval = cell(files.primary)
+    cards = [("Test mR, mean of six recalls", f"{value} %", f"95 % interval {interval}" if interval else "")]
+    if before := files.row("mR", model="zero-shot"):
+        value, interval = cell(before)
+        cards.append(("Before, zero-shot", f"{value} %", f"95 % interval {interval}" if interval else ""))
+    if summary["trainable_parameters"] and (gain := files.row("mR", model="gain")):
+        value, interval = cell(gain)
+        cards.append(("Gain", value, f"95 % interval {interval}, paired"))
+    trainable, total = summary["trainable_parameters"], summary["total_parameters"]
+    cards.append(("Parameters trained", f"{trainable:,}", f"{100 * trainable / total:.2f} % of {total:,}"))
+    step = summary.get("step_seconds")
+    cards.append(
+        (
+            "Training",
+            duration(summary.get("training_seconds", summary["seconds"])),
+            (f"{step * 1000:.0f} ms a step · " if step else "") + f"peak memory {summary['peak_memory_mb']:,.0f} MiB",
+        )
+    )
+    return cards
+
+
+def _recall(page: Page, files: RunFiles) -> None:
+    page.section(
+        "Recall",
+        "Recall@k: per cent of queries that find a match among their first k results. Brackets and whiskers are 95 % "
+        f"bootstrap intervals over {files.primary['n']:,} test images, each with its captions; those of the gain are "
+        "paired. Ties count against the model.",
+    )
+    rows = [row for row in files.rows if (row["split"], row["model"]) in {("test", m) for m in MODELS}]
+    rows = [row for row in rows if row["metric"] in RECALLS]
+    top = max([row["high"] if row["high"] is not None else row["value"] for row in rows], default=0.0)
+    charts = []
+    for key, name in _DIRECTIONS:
+        groups = []
+        for k in (1, 5, 10):
+            found = [(model, files.row(f"{key}_R@{k}", model=model)) for model in MODELS]
+            bars = [Bar(row["value"], row["low"], row["high"], model == "adapted") for model, row in found if row]
+            groups.append((f"R@{k}", bars))
+        charts.append((name, interval_bars(groups, title=f"{name} recall in per cent, test", maximum=top)))
+    page.charts(charts, legend=MODELS)
+    body: list[list[Cell]] = []
+    for metric in RECALLS:
+        columns = [cell(files.row(metric, model=model)) for model in (*MODELS, "gain")]
+        name = metric.replace("i2t_", "image to text ").replace("t2i_", "text to image ")
+        body.append([name, *columns, cell(files.row(metric, split="validation"))])
+    page.table(["test, %", "zero-shot", "adapted", "gain", "adapted, validation"], body, strong=-1)
+    notes = []
+    if favour := files.row("mR_ties_in_favour"):
+        notes.append(f"With ties in the model's favour, test mR is {favour['value']:.2f}.")
+    if lenient := files.row("mR_any_image_with_the_caption"):
+        shared = files.row("shared_queries")
+        some = f" ({shared['value']:,.0f} queries have a caption that several images share)" if shared else ""
+        notes.append(f"Where any image with the same caption counts, it is {lenient['value']:.2f}{some}.")
+    if notes:
+        page.text(" ".join(notes))
+
+
+def _learning(page: Page, files: RunFiles) -> None:
+    steps = [(e["epoch"], e["loss"]) for e in files.log if e["event"] == "step"]
+    scores = [(e["epoch"], e["metrics"]["mR"]) for e in files.log if e["event"] == "evaluation"]
+    if not steps and not scores:
+        return
+    page.section("Learning", "The weights of the best validation epoch are the ones kept and tested.")
+    charts = []
+    if steps:
+        charts.append(("Training loss", line_chart(steps, title="training loss by epoch", x_label="epoch")))
+    if scores:
+        before = files.row("mR", split="validation", model="zero-shot")
+        drawing = line_chart(
+            scores,
+            title="validation mR by epoch",
+            x_label="epoch",
+            mark=max(scores, key=lambda score: score[1]),
+            baseline=(before["value"], "zero-shot") if before else None,
+            dots=True,
+        )
+        charts.append(("Validation mR, %", drawing))
+    page.charts(charts)
+
+
+def _examples(page: Page, files: RunFiles) -> None:
+    if not files.queries:
+        return
+    page.section(
+        "Examples",
+        "Captions of the test split as queries, with the images that score highest. Green: the caption's own image.",
+    )
+    words = {"best": "Found best", "worst": "Found worst", "random": "Drawn at random"}
+    for kind in dict.fromkeys(query["kind"] for query in files.queries):
+        page.heading(words.get(kind, kind))
+        for query in (q for q in files.queries if q["kind"] == kind):
+            results = [
+                Picture(Path(r["image"]), f"{r['score']:.3f}" + (" · its own" if r["correct"] else ""), r["correct"])
+                for r in query["results"]
+            ]
+            hidden = query.get("image") and not any(r["correct"] for r in query["results"])
+            sought = Picture(Path(query["image"]), f"its own, rank {query['rank']:,}") if hidden else None
+            page.query(query["query"], f"rank {query['rank']:,}", results, sought=sought)
+
+
+def _data(page: Page, files: RunFiles) -> None:
+    data = files.data
     page.section("Data")
     page.table(
-        ["split", "images", "captions"],
-        [[name, f"{s['images']:,}", f"{s['captions']:,}"] for name, s in data["splits"].items()],
+        ["split", "images", "captions", "captions an image"],
+        [
+            [name, f"{s['images']:,}", f"{s['captions']:,}", f"{s['captions'] / max(s['images'], 1):.1f}"]
+            for name, s in data["splits"].items()
+        ],
     )
-    for pair, found in data["leaks"].items():
-        shared = {key: value for key, value in found.items() if isinstance(value, int) and value}
-        if shared:
-            words = ", ".join(f"{key.replace('_', ' ')}: {value:,}" for key, value in shared.items())
-            page.text(f"{pair}: {words}", warning=bool(found.get("shared_images")))
+    page.heading("What the splits share")
+    page.text("Images of the second split that stand, or whose captions stand, in the first one.")
+    page.table(
+        ["", *(name for _, name in _LEAKS)],
+        [[pair, *(f"{found.get(key, 0):,}" for key, _ in _LEAKS)] for pair, found in data["leaks"].items()],
+    )
+    examples = [
+        f"{pair}, {kind.replace('_', ' ')}\n" + "\n".join(f"  {one}" for one in listed)
+        for pair, found in data["leaks"].items()
+        for kind, listed in found.get("examples", {}).items()
+        if listed
+    ]
+    if examples:
+        page.code("\n\n".join(examples), summary="a few of each")
+    page.code("\n".join(f"{digest}  {name}" for name, digest in data["files"].items()), summary="files and SHA-256")
+
+
+def _space(page: Page, files: RunFiles) -> None:
+    measured = [
+        (name, what)
+        for name, what in (
+            ("alignment", "distance of an image from its captions; lower is closer"),
+            ("uniformity_image", "spread of image embeddings; lower is more even"),
+            ("uniformity_text", "spread of text embeddings; lower is more even"),
+            ("modality_gap", "distance between the two modalities' centres"),
+        )
+        if files.row(name)
+    ]
+    if not measured:
+        return
+    page.section("Embedding space", "On the test split, unit vectors.")
+    body: list[list[Cell]] = [
+        [(name.replace("_", " "), what), *(cell(files.row(name, model=model)) for model in MODELS)]
+        for name, what in measured
+    ]
+    page.table(["", *MODELS], body)
+
+
+def _use(page: Page, files: RunFiles) -> None:
+    page.section("Use it")
+    page.code(load_snippet(files.path.name))
+    page.code(
+        f"eotune evaluate {files.path.name} --task retrieval --data captions.jsonl --split test\n"
+        f"eotune embed images/ --encoder run:{files.path.name} --out embeddings.parquet"
+    )
+    if files.recipe["method"]["name"] == "lora":
+        page.text("The folder adapter/ is in PEFT's layout: README.md says how peft alone loads it.")
+
+
+def load_snippet(run: str) -> str:
+    """Return Python that loads a run and embeds a text."""
+    return (
+        "from eotune.methods.adapted import load_model\n\n"
+        f'encoder = load_model("run:{run}")\n'
+        'encoder.embed_texts(["many planes are parked beside a terminal"])  # (1, d), unit length'
+    )

@@ -13,7 +13,7 @@ from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.core.progress import progress
 from eotune.core.seeds import derive_seed
-from eotune.data.cache import ImageCache
+from eotune.data.cache import ImageCache, free_memory
 from eotune.data.captions import CaptionSet, read_captions
 from eotune.data.images import BandConfig
 from eotune.data.splits import random_split
@@ -22,6 +22,7 @@ from eotune.metrics.retrieval import RetrievalResult, retrieval_metrics
 from eotune.tasks.objective import DualObjective, ObjectiveConfig
 from eotune.tasks.pairs import PairDataset, PairMode, caption_key
 from eotune.training.config import TrainingConfig
+from eotune.training.processes import world_size
 from eotune.training.trainer import Work
 
 
@@ -69,6 +70,11 @@ class RetrievalConfig(Config):
     test: CaptionData
     pairs: PairMode = "distinct"
     objective: dict[str, Any] = Field(default_factory=dict)
+
+    def bands(self, split: Literal["train", "validation", "test"]) -> BandConfig | None:
+        """Return how rasters of a split become RGB; a held-out share is read as training is."""
+        data = getattr(self, split)
+        return data.bands if isinstance(data, CaptionData) else self.train.bands
 
 
 @dataclass(frozen=True)
@@ -152,13 +158,27 @@ def evaluate_retrieval(
     encoder: DualEncoder,
     captions: CaptionSet,
     *,
+    bands: BandConfig | None = None,
     batch_size: int = 128,
     precision: str = "fp32",
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> RetrievalResult:
-    """Measure image-text retrieval of ``encoder`` on ``captions``: recalls, mR, intervals."""
-    ready = EvaluationSet(captions, encoder)
+    """Measure image-text retrieval of ``encoder`` on ``captions``: recalls, mR, intervals.
+
+    Args:
+        encoder: The model.
+        captions: The set.
+        bands: How rasters become RGB.
+        batch_size: Images at once.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        bootstrap: Number of resamples; 0 for no intervals.
+        seed: Of the resampling.
+
+    Raises:
+        InputError: An image cannot be read.
+    """
+    ready = EvaluationSet(captions, encoder, bands=bands)
     return ready.evaluate(encoder, batch_size=batch_size, precision=precision, bootstrap=bootstrap, seed=seed)
 
 
@@ -184,17 +204,19 @@ class RetrievalTraining:
         self.config = config
         self.encoder = encoder
         self.training = training
-        limit = None if training.cache_gigabytes == "auto" else int(training.cache_gigabytes * 2**30)
+        share = 0.5 * free_memory() / world_size()  # processes on other machines make it smaller than it need be
+        limit = share if training.cache_gigabytes == "auto" else training.cache_gigabytes * 2**30
         cache = ImageCache(
             [data.train.path(sample) for sample in data.train.samples],
-            bands=config.train.bands,
+            bands=config.bands("train"),
             max_side=2 * encoder.transform.size,
-            memory_limit_bytes=limit,
+            memory_limit_bytes=int(limit),
         )
         cache.fill()
         self.pairs = PairDataset(data.train, encoder, cache, training.augmentation, mode=config.pairs, seed=seed)
-        bands = config.validation.bands if isinstance(config.validation, CaptionData) else config.train.bands
-        self.validation = EvaluationSet(data.validation, encoder, bands=bands)
+        self.validation = EvaluationSet(
+            data.validation, encoder, bands=config.bands("validation"), description="decoding validation"
+        )
 
     def work(self, objective: Mapping[str, Any], no_decay: frozenset[str]) -> Work:
         """Return what a phase trains on and towards."""

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from eotune.core.errors import EotuneError
+from eotune.training.processes import in_any
 
 LogEvent = Callable[..., None]
 
@@ -102,8 +103,9 @@ class GracefulStop(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Ask for a checkpoint and an end."""
+        """Ask for a checkpoint and an end, in all processes at the same step."""
         del args, state
+        self.stopped = in_any(self.stopped)
         if self.stopped:
             control.should_save = True
             control.should_training_stop = True

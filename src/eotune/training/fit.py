@@ -5,7 +5,8 @@ import statistics
 import sys
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from eotune.core.files import read_json, write_json
 from eotune.training.attention import unfused_attention
 from eotune.training.callbacks import GracefulStop, LogEvent, RunLog
 from eotune.training.config import TrainingConfig
-from eotune.training.processes import is_main, world_size
+from eotune.training.processes import from_main, is_main, wait_for_all, world_size
 from eotune.training.trainer import WEIGHTS, PhaseTrainer, Work, last_checkpoint, load_trained_state
 
 
@@ -46,7 +47,15 @@ class FitResult:
 
 
 def fit(
-    model: nn.Module, work: Work, config: TrainingConfig, *, directory: Path, seed: int, log: LogEvent, resume: bool
+    model: nn.Module,
+    work: Work,
+    config: TrainingConfig,
+    *,
+    directory: Path,
+    seed: int,
+    log: LogEvent,
+    resume: bool,
+    callbacks: Sequence[Any] = (),
 ) -> FitResult:
     """Train ``model`` in place and leave it with the best weights of validation.
 
@@ -58,32 +67,33 @@ def fit(
         seed: Of order, augmentation and dropout.
         log: Called as ``log(event, **fields)``.
         resume: Continue from the last whole checkpoint in ``directory``.
+        callbacks: Of transformers' Trainer, beside our own.
 
     Raises:
         InterruptedRunError: Stopped by a signal, after a checkpoint was saved.
-        InputError: Fewer samples than one batch.
+        InputError: Fewer samples than one batch, a batch that the processes cannot share, or a sample that cannot be
+            read any more.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     done = directory / "done.json"
     best = directory / f"best.{WEIGHTS}"
     if resume and done.exists():
         if best.exists():
             load_trained_state(model, best)
         return FitResult(**read_json(done))
-    if len(work.dataset) < config.batch_size:  # type: ignore[arg-type]
-        raise InputError(
-            f"training.batch_size {config.batch_size} is larger than the training set ({len(work.dataset)} samples)",  # type: ignore[arg-type]
-            remedy="lower training.batch_size",
-        )
+    _check_batch(config, len(work.dataset))  # type: ignore[arg-type]
+    if is_main():
+        directory.mkdir(parents=True, exist_ok=True)
+    checkpoint = from_main(last_checkpoint(directory) if resume and is_main() else None)
     watch = RunLog(log, config.batch_size)
     started = time.perf_counter()
     slow_kernel = config.precision != "fp32" and not _on_gpu(config)
     with GracefulStop() as stop, warnings.catch_warnings(), unfused_attention(model) if slow_kernel else nullcontext():
         # transformers and torch speak of pinned memory and schedulers here; nothing a user could act on.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|transformers|accelerate")
-        trainer = _trainer(model, work, config, directory, seed, [watch, stop])
-        checkpoint = last_checkpoint(directory) if resume else None
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer = _trainer(model, work, config, directory, seed, [watch, stop, *callbacks])
+        with _one_line():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    wait_for_all()  # the main process has written the best weights
     state = trainer.state
     if stop.stopped and state.global_step < state.max_steps:
         raise InterruptedRunError(f"interrupted at step {state.global_step} of {state.max_steps}; go on with --resume")
@@ -102,6 +112,28 @@ def fit(
     if is_main():
         write_json(done, asdict(result))
     return result
+
+
+def _check_batch(config: TrainingConfig, samples: int) -> None:
+    if samples < config.batch_size:
+        raise InputError(
+            f"training.batch_size {config.batch_size} is larger than the training set ({samples} samples)",
+            remedy="lower training.batch_size",
+        )
+    if config.batch_size % world_size():
+        raise InputError(
+            f"training.batch_size {config.batch_size} cannot be shared by {world_size()} processes alike",
+            remedy="take a multiple of their number",
+        )
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Strip the traceback of the worker process that a data loader puts around what its data set raised."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from None
 
 
 def peak_memory_mb() -> float:
@@ -124,7 +156,6 @@ def _trainer(
 
     transformers_logging.set_verbosity_error()
     on_gpu = _on_gpu(config)
-    processes = world_size()
     workers = (
         config.workers
         if config.workers != "auto"
@@ -134,7 +165,7 @@ def _trainer(
         output_dir=str(directory),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
-        per_device_train_batch_size=max(1, config.batch_size // processes),
+        per_device_train_batch_size=config.batch_size // world_size(),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,
@@ -159,7 +190,7 @@ def _trainer(
         label_names=[],
         ddp_find_unused_parameters=False,
         disable_tqdm=not sys.stderr.isatty() or not is_main(),
-        report_to=list(config.report_to) or "none",
+        report_to="none",  # trackers come as callbacks
         seed=seed % 2**31,
     )
     if config.patience is not None:

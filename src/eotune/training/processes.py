@@ -1,10 +1,27 @@
-"""Which process this is, under ``accelerate launch`` or alone."""
+"""Which process this is, under ``accelerate launch`` or alone, and how processes agree."""
 
+import os
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 Value = TypeVar("Value")
+
+
+def join_processes(*, cpu: bool = False) -> None:
+    """Join the others that ``accelerate launch`` or ``torchrun`` started, and take this process's GPU.
+
+    transformers' Trainer would do so later, but what comes before it must know already who writes. Does nothing in a
+    process that was started alone, or has joined.
+
+    Args:
+        cpu: Stay on the CPU though there is a GPU.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        from accelerate import PartialState
+
+        PartialState(cpu=cpu)
 
 
 def world_size() -> int:
@@ -17,6 +34,12 @@ def is_main() -> bool:
     return world_size() == 1 or dist.get_rank() == 0
 
 
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def from_main(value: Value) -> Value:
     """Return the main process's value in every process, so that decisions agree to the last bit."""
     if world_size() == 1:
@@ -24,3 +47,13 @@ def from_main(value: Value) -> Value:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def in_any(flag: bool) -> bool:
+    """Tell, in every process, whether ``flag`` is true in one."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if "nccl" in dist.get_backend() else "cpu"
+    flags = torch.tensor(int(flag), device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags.item())

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 
 from eotune.core.files import replaced
 from eotune.training.cached_gradients import chunked_backward
-from eotune.training.processes import from_main, is_main
+from eotune.training.processes import from_main, is_main, wait_for_all
 from eotune.training.sampler import EpochSampler
 
 WEIGHTS = "trained.safetensors"
@@ -137,8 +137,9 @@ class PhaseTrainer(Trainer):
     # --- validation and the best weights --------------------------------------------------------------------------
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Run the phase's validation; every process gets the main one's figures."""
-        metrics = {f"eval_{name}": value for name, value in from_main(self.work.evaluate()).items()}
+        """Run the phase's validation in the main process; every process gets its figures."""
+        figures = from_main(self.work.evaluate() if is_main() else {})
+        metrics = {f"eval_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -162,6 +163,7 @@ class PhaseTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        wait_for_all()  # each process has put its random state there
         if is_main():  # the mark comes last: a checkpoint without it was cut short, and is ignored
             (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
 
