@@ -1,13 +1,14 @@
 """What a method is: how an encoder is changed, what of it trains, and how the change is kept."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import nn
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError
@@ -45,10 +46,14 @@ class Phase:
     Attributes:
         name: Unique within the method.
         objective: What the method asks of the task's objective; a recipe's own settings go before it.
+        on_features: For a phase that trains nothing in front of the final embeddings: maps the encoder to a module
+            that takes the pretrained model's ``image_features`` ``(n, d)`` and ``text_features`` ``(m, d)`` and returns
+            a ``DualOutput``. These are then computed once, without augmentation, and every epoch reuses them.
     """
 
     name: str
     objective: Mapping[str, Any] = field(default_factory=dict)
+    on_features: Callable[[DualEncoder], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Method(ABC):
     def apply(self, encoder: DualEncoder, *, seed: int) -> None:
         """Change ``encoder`` in place and set ``requires_grad`` on every one of its parameters.
 
-        The outputs stay those of the pretrained model until something trains.
+        The outputs stay those of the pretrained model until something trains, unless :meth:`starts_pretrained` says no.
 
         Args:
             encoder: A pretrained encoder, to which no training method was applied before.
@@ -112,6 +117,10 @@ class Method(ABC):
     @abstractmethod
     def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
         """Add what the method adds, in place; return the names of the parameters that train."""
+
+    def starts_pretrained(self) -> bool:
+        """Return whether cosine similarities are the pretrained model's until something trains."""
+        return True
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases of training, in order; none for a method that trains nothing."""
@@ -226,6 +235,18 @@ def projection_parameters(encoder: DualEncoder) -> set[str]:
     """Return the names of the parameters of the projection heads; empty where the encoder has none."""
     paths = [tower.projection for tower in encoder.towers.values() if tower.projection is not None]
     return {name for path in paths for name in parameters_under(encoder, path)}
+
+
+def projection_path(encoder: DualEncoder, tower: Tower) -> str:
+    """Return the path of a tower's projection head, whose output is the final embedding.
+
+    Raises:
+        InputError: The tower has none.
+    """
+    if tower.projection is None:
+        raise InputError(f"encoder {encoder.name!r} has no {tower.name} projection head",
+                         remedy="use another method, such as lora")
+    return tower.projection
 
 
 def scale_parameters(encoder: DualEncoder) -> set[str]:
