@@ -1,25 +1,18 @@
-"""One overhead scene as a pure function of (class, seed): picture, captions, class, oriented boxes."""
+"""One overhead scene as a pure function of (class, seed): picture, materials, captions, class, oriented boxes."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from eotune.core.lookup import unknown_name
 from eotune.core.seeds import generator
-from eotune.data.scenes.canvas import Canvas, Colour, Point, rectangle
+from eotune.data.scenes.canvas import SUPERSAMPLING
+from eotune.data.scenes.materials import NAMES
+from eotune.data.scenes.painter import Facts, Painter
+from eotune.data.scenes.places import PLACES
 from eotune.data.scenes.words import captions
 
-ASPHALT: Colour = (96, 97, 99)
-CONCRETE: Colour = (168, 166, 160)
-WATER: Colour = (52, 88, 112)
-SAND: Colour = (214, 196, 158)
-GRASS: dict[str, Colour] = {"green": (104, 136, 74), "yellow": (166, 156, 92), "brown": (132, 112, 80)}
-PAINTS: dict[str, Colour] = {
-    "white": (232, 232, 228), "red": (172, 58, 46), "blue": (58, 92, 152), "grey": (136, 138, 140),
-    "brown": (124, 88, 62), "green": (72, 122, 76), "black": (42, 44, 48),
-}  # fmt: skip
+CLASSES = tuple(PLACES)
 
 
 @dataclass(frozen=True)
@@ -42,204 +35,36 @@ class Scene:
     Attributes:
         image: uint8 ``(size, size, 3)``.
         label: Its class.
+        seed: What it was rendered from.
         captions: Five.
         boxes: Its objects.
+        facts: What its captions tell.
+        fine_materials: uint8 ``(3 size, 3 size)``, positions in ``materials.NAMES``.
+        heights: float32 ``(size, size)``, above ground, in units of the side.
     """
 
     image: np.ndarray
     label: str
+    seed: int
     captions: tuple[str, ...]
     boxes: tuple[SceneBox, ...]
+    facts: Facts = field(repr=False)
+    fine_materials: np.ndarray = field(repr=False)
+    heights: np.ndarray = field(repr=False)
 
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        return len(self.image)
 
-class _Painter:
-    """A canvas with the scene's random choices and what was drawn so far."""
+    def fractions(self) -> np.ndarray:
+        """Return the share of each material in each pixel, float32 ``(m, size, size)``; shares of a pixel sum to 1."""
+        blocks = self.fine_materials.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING)
+        return np.stack([(blocks == number).mean((1, 3), dtype=np.float32) for number in range(len(NAMES))])
 
-    def __init__(self, size: int, label: str, seed: int) -> None:
-        self.rng = rng = generator("scene", label, seed)
-        # Textures draw as many numbers as there are pixels: from their own generator, or size would move objects.
-        self.canvas = Canvas(size, generator("texture", label, seed), sun=float(rng.uniform(0.3, 1.2)))
-        self.angle = float(rng.uniform(-0.5, 0.5))
-        self.objects: list[tuple[str, list[Point]]] = []
-        self.ground = str(rng.choice(list(GRASS)))
-
-    def choose(self, *options: str) -> str:
-        return str(self.rng.choice(options))
-
-    def number(self, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high + 1))
-
-    def box(self, label: str, corners: list[Point], colour: Colour, *, height: float = 0.0) -> None:
-        self.canvas.polygon(corners, colour, height=height)
-        self.objects.append((label, corners))
-
-    def turned(self, x: float, y: float) -> Point:
-        """Turn a point about the middle by the scene's angle."""
-        c, s = math.cos(self.angle), math.sin(self.angle)
-        return 0.5 + (x - 0.5) * c - (y - 0.5) * s, 0.5 + (x - 0.5) * s + (y - 0.5) * c
-
-
-def _airport(p: _Painter) -> dict[str, str | int]:
-    count, paint = p.number(1, 6), p.choose("white", "blue", "red")
-    p.canvas.fill(GRASS[p.ground])
-    p.canvas.patch(rectangle((0.5, 0.5), 1.6, 0.62, p.angle), CONCRETE, 4)
-    for slot in range(count):
-        x, y = p.turned(0.14 + 0.145 * slot, 0.5 + 0.12 * (-1) ** slot)
-        body = rectangle((x, y), 0.17, 0.028, p.angle + math.pi / 2)
-        p.canvas.polygon(rectangle((x, y), 0.045, 0.17, p.angle + math.pi / 2), PAINTS["grey"], height=0.012)
-        tail = (x - 0.07 * math.cos(p.angle + math.pi / 2), y - 0.07 * math.sin(p.angle + math.pi / 2))
-        p.canvas.polygon(rectangle(tail, 0.025, 0.07, p.angle + math.pi / 2), PAINTS[paint])
-        p.canvas.polygon(body, PAINTS[paint], height=0.01)
-        p.objects.append(("plane", rectangle((x, y), 0.17, 0.17, p.angle + math.pi / 2)))
-    return {"count": count, "colour": paint, "beside": f"{p.ground} grass"}
-
-
-def _harbour(p: _Painter) -> dict[str, str | int]:
-    count, paint, side = p.number(1, 7), p.choose("white", "red", "blue"), p.choose("left", "right")
-    p.canvas.fill(WATER, 5, 6)
-    edge = 0.26 if side == "left" else 0.74
-    land = [(0, 0), (edge, 0), (edge, 1), (0, 1)] if side == "left" else [(edge, 0), (1, 0), (1, 1), (edge, 1)]
-    p.canvas.patch(land, CONCRETE, 5)
-    direction = 1 if side == "left" else -1
-    for slot in range(count):
-        y = 0.1 + 0.13 * slot
-        p.canvas.polygon(rectangle((edge + direction * 0.17, y + 0.055), 0.36, 0.018, 0), (142, 130, 112))
-        length = float(p.rng.uniform(0.18, 0.3))
-        x = edge + direction * (0.03 + length / 2)
-        hull = rectangle((x, y), length, 0.05, 0)
-        p.box("ship", hull, PAINTS[paint])
-        p.canvas.polygon(rectangle((x, y), length * 0.4, 0.026, 0), (222, 214, 196), height=0.008)
-    return {"count": count, "colour": paint, "side": side, "beside": "a concrete quay"}
-
-
-def _storage_tanks(p: _Painter) -> dict[str, str | int]:
-    count, paint = p.number(2, 9), p.choose("white", "grey", "brown")
-    p.canvas.fill(GRASS[p.ground])
-    p.canvas.patch(rectangle((0.5, 0.5), 0.9, 0.9, 0), (150, 142, 128), 5)
-    radius = 0.13 if count <= 4 else 0.1
-    columns = 2 if count <= 4 else 3
-    for index in range(count):
-        x = 0.5 + (index % columns - (columns - 1) / 2) * 0.3
-        y = 0.5 + (index // columns - (math.ceil(count / columns) - 1) / 2) * 0.3
-        p.canvas.disc((x, y), radius, PAINTS[paint], height=0.05)
-        p.canvas.disc((x, y), radius * 0.82, tuple(min(255, c + 12) for c in PAINTS[paint]))  # type: ignore[arg-type]
-        p.objects.append(("storage-tank", rectangle((x, y), 2 * radius, 2 * radius, 0)))
-    return {"count": count, "colour": paint, "beside": f"{p.ground} grass"}
-
-
-def _parking(p: _Painter) -> dict[str, str | int]:
-    rows, fill = p.number(2, 4), p.choose("few", "many")
-    p.canvas.fill(ASPHALT, 5)
-    for row in range(rows):
-        for slot in range(10):
-            x, y = 0.09 + 0.09 * slot, (row + 0.7) / (rows + 0.4)
-            p.canvas.line([(x - 0.045, y - 0.06), (x - 0.045, y + 0.06)], 0.006, (210, 210, 206))
-            if p.rng.random() < (0.85 if fill == "many" else 0.25):
-                colour = PAINTS[str(p.rng.choice(list(PAINTS)))]
-                p.box("small-vehicle", rectangle((x, y), 0.1, 0.05, math.pi / 2), colour, height=0.012)
-    edge = p.choose("top", "bottom")
-    y = 0.02 if edge == "top" else 0.98
-    p.canvas.trees(10, (0, y - 0.02, 1, y + 0.02), p.rng)
-    return {"count": rows, "amount": fill, "side": edge}
-
-
-def _residential(p: _Painter) -> dict[str, str | int]:
-    rows, roof = p.number(2, 4), p.choose("red", "grey", "brown")
-    p.canvas.fill(GRASS[p.ground])
-    for row in range(rows):
-        y = (row + 0.5) / rows
-        p.canvas.line([(0, y), (1, y)], 0.06, ASPHALT)
-        for slot in range(rows + 1):
-            x = (slot + 0.5) / (rows + 1) + float(p.rng.normal(0, 0.01))
-            for where in (-1, 1):
-                house = rectangle((x, y + where * 0.26 / rows), 0.4 / rows, 0.22 / rows, 0)
-                p.canvas.polygon(house, PAINTS[roof], height=0.02)
-    p.canvas.trees(p.number(4, 16), (0, 0, 1, 1), p.rng)
-    return {"count": rows, "colour": roof, "amount": "dense" if rows > 3 else "sparse"}
-
-
-def _farmland(p: _Painter) -> dict[str, str | int]:
-    strips, crop = p.number(2, 6), p.choose("green", "yellow", "brown")
-    other = str(p.rng.choice([name for name in GRASS if name != crop]))
-    p.canvas.fill(GRASS[crop])
-    for strip in range(0, strips, 2):
-        left, right = strip / strips, (strip + 1) / strips
-        p.canvas.patch(
-            [p.turned(left, -1), p.turned(right, -1), p.turned(right, 2), p.turned(left, 2)], GRASS[other], 7, 12
-        )
-    for strip in range(strips + 1):
-        p.canvas.line([p.turned(strip / strips, -1), p.turned(strip / strips, 2)], 0.008, (120, 104, 78))
-    return {"count": strips, "colour": crop, "other": other}
-
-
-def _forest(p: _Painter) -> dict[str, str | int]:
-    amount, feature = p.choose("dense", "sparse"), p.choose("a road", "a river", "nothing")
-    p.canvas.fill(GRASS[p.ground])
-    p.canvas.trees(320 if amount == "dense" else 70, (0, 0, 1, 1), p.rng)
-    if feature != "nothing":
-        path = [p.turned(0.5 + 0.08 * math.sin(5 * t), t) for t in np.linspace(-0.3, 1.3, 16)]
-        p.canvas.line(path, 0.07 if feature == "a road" else 0.11, ASPHALT if feature == "a road" else WATER)
-    return {"amount": amount, "feature": feature, "ground": p.ground}
-
-
-def _beach(p: _Painter) -> dict[str, str | int]:
-    side, feature = p.choose("left", "right", "top", "bottom"), p.choose("trees", "buildings", "nothing")
-    p.canvas.fill(SAND, 5)
-    wave = [(t, 0.45 + 0.03 * math.sin(9 * t + p.angle * 9)) for t in np.linspace(0, 1, 24)]
-
-    def place(x: float, y: float) -> Point:
-        return {"top": (x, y), "bottom": (x, 1 - y), "left": (y, x), "right": (1 - y, x)}[side]
-
-    p.canvas.patch([place(0, 0), place(1, 0), *(place(x, y) for x, y in reversed(wave))], WATER, 5)
-    p.canvas.line([place(x, y + 0.01) for x, y in wave], 0.018, (238, 240, 238))
-    for slot in range(9):
-        x, y = place(0.06 + 0.11 * slot, float(p.rng.uniform(0.82, 0.95)))
-        if feature == "trees":
-            p.canvas.trees(3, (x - 0.05, y - 0.05, x + 0.05, y + 0.05), p.rng)
-        elif feature == "buildings" and slot % 2 == 0:
-            p.canvas.polygon(rectangle((x, y), 0.12, 0.09, 0), PAINTS["red"], height=0.02)
-    return {"side": side, "feature": feature}
-
-
-def _roundabout(p: _Painter) -> dict[str, str | int]:
-    arms, middle = p.number(3, 4), p.choose("green", "brown")
-    p.canvas.fill(GRASS[p.ground])
-    for arm in range(arms):
-        angle = p.angle + 2 * math.pi * arm / arms
-        p.canvas.line([(0.5, 0.5), (0.5 + math.cos(angle), 0.5 + math.sin(angle))], 0.12, ASPHALT)
-    p.canvas.disc((0.5, 0.5), 0.27, ASPHALT)
-    p.canvas.disc((0.5, 0.5), 0.15, GRASS[middle])
-    cars = p.number(0, 5)
-    for _ in range(cars):
-        angle = float(p.rng.uniform(0, 2 * math.pi))
-        where = (0.5 + 0.21 * math.cos(angle), 0.5 + 0.21 * math.sin(angle))
-        paint = PAINTS[str(p.rng.choice(["white", "red", "blue"]))]
-        p.box("small-vehicle", rectangle(where, 0.07, 0.035, angle + math.pi / 2), paint)
-    p.objects.append(("roundabout", rectangle((0.5, 0.5), 0.54, 0.54, 0)))
-    return {"count": arms, "colour": middle, "cars": cars}
-
-
-def _sports(p: _Painter) -> dict[str, str | int]:
-    kind, count = p.choose("tennis", "football", "basketball"), p.number(1, 4)
-    label = {"tennis": "tennis-court", "football": "soccer-ball-field", "basketball": "basketball-court"}[kind]
-    inner: Colour = {"tennis": (60, 110, 150), "football": (78, 142, 70), "basketball": (180, 104, 70)}[kind]
-    p.canvas.fill(GRASS[p.ground])
-    for index in range(count):
-        x, y = (0.28 + 0.44 * (index % 2), 0.28 + 0.44 * (index // 2)) if count > 1 else (0.5, 0.5)
-        scale = 0.36 if count > 1 else 0.7
-        p.box(label, rectangle((x, y), scale, scale * 0.62, 0), inner)
-        outline = [*rectangle((x, y), scale * 0.9, scale * 0.52, 0)]
-        p.canvas.line([*outline, outline[0]], 0.008, (236, 236, 232))
-        p.canvas.line([(x, y - scale * 0.26), (x, y + scale * 0.26)], 0.008, (236, 236, 232))
-    return {"kind": kind, "count": count, "beside": f"{p.ground} grass"}
-
-
-_CLASSES: dict[str, Callable[[_Painter], dict[str, str | int]]] = {
-    "Airport": _airport, "Beach": _beach, "Farmland": _farmland, "Forest": _forest, "Harbour": _harbour,
-    "Parking": _parking, "Residential": _residential, "Roundabout": _roundabout, "SportsField": _sports,
-    "StorageTanks": _storage_tanks,
-}  # fmt: skip
-CLASSES = tuple(_CLASSES)
+    def materials(self) -> np.ndarray:
+        """Return the largest material of each pixel, uint8 ``(size, size)``, as a position in ``NAMES``."""
+        return self.fractions().argmax(0).astype(np.uint8)
 
 
 def render(label: str, seed: int, *, size: int = 96) -> Scene:
@@ -258,13 +83,17 @@ def render(label: str, seed: int, *, size: int = 96) -> Scene:
         >>> scene.image.shape, len(scene.captions)
         ((32, 32, 3), 5)
     """
-    if label not in _CLASSES:
+    if label not in PLACES:
         raise unknown_name("scene class", label, CLASSES)
-    painter = _Painter(size, label, seed)
-    facts = _CLASSES[label](painter)
-    boxes = tuple(
-        SceneBox(name, np.array(corners, np.float32) * size)
-        for name, corners in painter.objects
-        if all(-0.2 < x < 1.2 and -0.2 < y < 1.2 for x, y in corners)
+    painter = Painter(size, label, seed)
+    facts = PLACES[label](painter)
+    return Scene(
+        image=painter.canvas.finished(),
+        label=label,
+        seed=seed,
+        captions=captions(label, facts, generator("words", label, seed)),
+        boxes=tuple(SceneBox(name, np.array(corners, np.float32) * size) for name, corners in painter.objects),
+        facts=facts,
+        fine_materials=painter.canvas.materials(),
+        heights=painter.canvas.heights(),
     )
-    return Scene(painter.canvas.finished(), label, captions(label, facts, generator("words", label, seed)), boxes)

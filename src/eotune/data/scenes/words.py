@@ -73,6 +73,20 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "a circular road with {n} arms and a {colour} middle .",
         "some roads meet at a roundabout .",
     ),
+    "River": (
+        "a river with {n} boats flows {way} between {beside} .",
+        "a curved river with {bridge} and {n} boats .",
+        "a river flows {way} beside {beside} .",
+        "{beside} are on both sides of a river with {bridge} .",
+        "a piece of blue water goes through {beside} .",
+    ),
+    "Junction": (
+        "{n} roads meet at a junction with {cars} cars and {beside} beside it .",
+        "{cars} cars are on a crossing of {n} roads .",
+        "{beside} are beside a road junction with white markings .",
+        "a junction of {n} grey roads next to {beside} .",
+        "some roads cross each other .",
+    ),
     "SportsField": (
         "{n} {kind} fields are surrounded by {beside} .",
         "there are {n} {kind} courts with white lines .",
