@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eotune.core.lookup import unknown_name
 from eotune.encoders.preprocess import ImageTransform
 
 TowerName = Literal["image", "text"]
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class DualEncoder(nn.Module):
     def fingerprint(self) -> str:
         """Return a short hash of the weights and the preprocessing: equal exactly when embeddings are."""
         digest = hashlib.sha256(repr((self.transform, self.max_tokens)).encode())
+        if self.transform.scaled_to is not None:  # apart: without it, fingerprints stay those of earlier versions
+            digest.update(str(self.transform.scaled_to).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -222,9 +226,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the autocast context for ``fp32`` (off), ``bf16`` or ``fp16`` on ``device``."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+    """Return the autocast context for ``fp32`` (off), ``bf16`` or ``fp16`` on ``device``.
+
+    Raises:
+        InputError: The precision is none of these.
+
+    Example:
+        >>> autocast(torch.device("cpu"), "fp61")
+        Traceback (most recent call last):
+        ...
+        eotune.core.errors.InputError: unknown precision 'fp61'; did you mean 'fp16'? Known: bf16, fp16, fp32
+    """
+    if precision not in _DTYPES:
+        raise unknown_name("precision", precision, _DTYPES)
+    # bfloat16 stands in where autocast is off: the CPU's accepts no float32.
+    return torch.autocast(device.type, dtype=_DTYPES[precision] or torch.bfloat16, enabled=precision != "fp32")
 
 
 def _unit(features: Tensor) -> np.ndarray:

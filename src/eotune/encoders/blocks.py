@@ -1,7 +1,5 @@
 """Find the transformer blocks of a tower by their structure, not by tables of names."""
 
-from collections.abc import Iterator
-
 from torch import nn
 
 from eotune.core.errors import InputError
@@ -23,53 +21,37 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
     Raises:
         InputError: It has no list of transformer blocks.
     """
-    lists = list(_block_lists(module))
-    if not lists:
+    blocks = []
+    for name, child in module.named_modules():  # more than one list where widths change on the way up (Swin)
+        anatomies = [_anatomy(layer) for layer in child] if isinstance(child, nn.ModuleList) else []
+        if not all(anatomies):
+            continue
+        for index, (attention, mlp, width) in enumerate(filter(None, anatomies)):
+            here = ".".join(part for part in (path, name, str(index)) if part)
+            blocks.append(Block(here, f"{here}.{attention}", f"{here}.{mlp}", width, causal))
+    if not blocks:
         raise InputError(
             f"no transformer blocks in {type(module).__name__} at {path}",
-            remedy="only transformer towers can be adapted block by block; use method heads, full or frozen",
-        )
-    name, layers = max(lists, key=lambda found: len(found[1]))
-    blocks = []
-    for index, layer in enumerate(layers):
-        here = ".".join(part for part in (path, name, str(index)) if part)
-        mlp = _first(layer, _MLP)
-        blocks.append(
-            Block(
-                path=here,
-                attention=f"{here}.{_first(layer, _ATTENTION)}",
-                mlp=f"{here}.{mlp}",
-                width=_width(layer),
-                causal=causal,
-            )
+            remedy="name a transformer: ViT, DINOv2, CLIP, BERT, ...",
         )
     return tuple(blocks)
 
 
-def _block_lists(module: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
-    for name, child in module.named_modules():
-        if (
-            isinstance(child, nn.ModuleList)
-            and len(child)
-            and all(_first(layer, _ATTENTION) and _first(layer, _MLP) for layer in child)
-        ):
-            yield name, child
+def _anatomy(layer: nn.Module) -> tuple[str, str, int] | None:
+    """Return the paths of a block's attention and MLP and the width of its tokens; None if it is no block."""
+    attention, mlp = _first(layer, _ATTENTION), _first(layer, _MLP)
+    if not attention or not mlp:
+        return None
+    widths = [part.out_features for part in layer.get_submodule(mlp).modules() if isinstance(part, nn.Linear)]
+    return (attention, mlp, widths[-1]) if widths else None
 
 
-def _first(layer: nn.Module, paths: tuple[str, ...]) -> str | None:
-    """Return the first of ``paths`` that leads to a submodule of ``layer``."""
+def _first(layer: nn.Module, paths: tuple[str, ...]) -> str:
+    """Return the first of ``paths`` that leads to a submodule of ``layer``; empty where none does."""
     for path in paths:
         try:
             layer.get_submodule(path)
         except AttributeError:
             continue
         return path
-    return None
-
-
-def _width(layer: nn.Module) -> int:
-    """Return the token width of a block: that of its first layer norm."""
-    for child in layer.modules():
-        if isinstance(child, nn.LayerNorm):
-            return child.normalized_shape[0]
-    raise InputError(f"{type(layer).__name__} has no layer norm", remedy="use method heads, full or frozen")
+    return ""

@@ -1,6 +1,7 @@
 """From the string that names an encoder to the encoder."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from eotune.core.errors import InputError
 from eotune.core.lookup import resolve, unknown_name
@@ -19,7 +20,7 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
 
     Args:
         name: ``hf:ID_OR_DIR`` (CLIP, SigLIP, SigLIP 2), ``composed:DIR``, ``composed:IMAGE+TEXT@DIM`` (a new pair),
-            ``open_clip:ARCH@TAG_OR_FILE``, or ``tiny``.
+            ``open_clip:ARCH@TAG_OR_FILE``, or ``tiny``. See docs/encoders.md.
         image_size: Side of the square that the model sees; None takes the model's own.
 
     Raises:
@@ -33,6 +34,8 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
     """
     scheme, colon, rest = name.partition(":")
     if scheme not in _SCHEMES:
+        if "/" in name or Path(name).exists():
+            raise InputError(f"encoder {name!r} has no scheme", remedy=f"write hf:{name}, or composed:{name}")
         raise unknown_name("encoder scheme", scheme, _SCHEMES)
     if bool(rest) != (scheme != "tiny"):
         raise InputError(f"encoder {name!r}", remedy="write for instance hf:openai/clip-vit-base-patch32, or tiny")

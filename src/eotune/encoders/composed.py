@@ -1,7 +1,9 @@
 """A dual encoder put together: any vision tower, any sentence encoder, and two linear projections."""
 
+import inspect
+import re
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,41 +18,76 @@ from eotune.core.files import read_json, replaced, write_json
 from eotune.core.seeds import derive_seed
 from eotune.encoders.base import DualEncoder, Tower
 from eotune.encoders.blocks import find_blocks
+from eotune.encoders.hf import native_size
 from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import (
+    check_keys,
     checked_size,
-    read_model,
-    read_preprocessing,
+    first_line,
+    read_config,
     read_tokenizer,
     recompute_activations,
-    transform_from,
 )
+from eotune.encoders.processors import read_transform
+from eotune.encoders.towers import (
+    ImagePooling,
+    TextPooling,
+    has_class_token,
+    is_causal,
+    pool_image,
+    pool_text,
+    read_text_tower,
+    read_vision_tower,
+    text_source,
+    usual_image_pooling,
+    usual_text_pooling,
+)
+
+_LONGEST = 64  # tokens: captions are shorter
+_PAIR = re.compile(r"(?P<image>[^+]+)\+(?P<text>.+?)(@(?P<dim>[1-9]\d*))?")
 
 
 class ComposedConfig(Config):
     """What config.json of a composed encoder holds.
 
     Attributes:
-        image_size: Side of the square that the vision tower was trained with.
+        image_size: Side of the square that the vision tower sees.
         image_mean: Per channel, in units of pixel / 255.
         image_std: Likewise.
-        image_pooling: ``cls`` takes the first token, ``mean`` the mean over patches.
-        text_pooling: ``mean`` over tokens that are no padding, ``cls`` the first, ``last`` the last of them.
+        image_pooling: See :func:`~eotune.encoders.towers.pool_image`.
+        text_pooling: See :func:`~eotune.encoders.towers.pool_text`.
         embed_dim: Size of the shared space.
         max_tokens: Longest text.
         resize: See :class:`~eotune.encoders.preprocess.ImageTransform`.
         interpolation: Likewise.
+        scaled_to: Likewise.
     """
 
     image_size: int = Field(ge=1)
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    image_pooling: Literal["cls", "mean"] = "cls"
-    text_pooling: Literal["cls", "mean", "last"] = "mean"
+    image_pooling: ImagePooling = "cls"
+    text_pooling: TextPooling = "mean"
     embed_dim: int = Field(ge=1)
-    max_tokens: int = Field(default=64, ge=1)
+    max_tokens: int = Field(default=_LONGEST, ge=1)
     resize: Literal["shortest", "squash"] = "squash"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    scaled_to: int | None = Field(default=None, ge=1)
+
+    @property
+    def transform(self) -> ImageTransform:
+        """How an image becomes pixels."""
+        return ImageTransform(
+            self.image_size, self.resize, self.interpolation, self.image_mean, self.image_std, self.scaled_to
+        )
+
+    def prepared(self, transform: ImageTransform) -> "ComposedConfig":
+        """Return the same settings with another way of preparing images."""
+        values = {
+            "image_size": transform.size, "image_mean": transform.mean, "image_std": transform.std,
+            "resize": transform.resize, "interpolation": transform.interpolation, "scaled_to": transform.scaled_to,
+        }  # fmt: skip
+        return self.model_copy(update=values)
 
 
 class ComposedDualEncoder(DualEncoder):
@@ -60,11 +97,10 @@ class ComposedDualEncoder(DualEncoder):
         image_model: Gives ``last_hidden_state`` ``(n, 1 + patches, width)`` from pixels.
         text_model: Gives ``last_hidden_state`` ``(n, t, width)`` from tokens.
         tokenizer: Of the text model.
-        config: Sizes and pooling.
-        size: Side of the square that the vision tower sees now.
+        config: Sizes, preprocessing and pooling.
     """
 
-    def __init__(self, image_model: Any, text_model: Any, tokenizer: Any, config: ComposedConfig, *, size: int) -> None:
+    def __init__(self, image_model: Any, text_model: Any, tokenizer: Any, config: ComposedConfig) -> None:
         super().__init__()
         self.image_model: Any = image_model
         self.text_model: Any = text_model
@@ -73,37 +109,33 @@ class ComposedDualEncoder(DualEncoder):
         self.name = "composed"
         self.dim = config.embed_dim
         self.max_tokens = config.max_tokens
-        self.transform = ImageTransform(size, config.resize, config.interpolation, config.image_mean, config.image_std)
+        self.transform = config.transform
+        self.native_size = native_size(image_model.config)
+        self.asks_to_interpolate = "interpolate_pos_encoding" in inspect.signature(image_model.forward).parameters
         self.image_projection = nn.Linear(image_model.config.hidden_size, config.embed_dim)
         self.text_projection = nn.Linear(text_model.config.hidden_size, config.embed_dim, bias=False)
         self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.backbones = {"image": "image_model", "text": "text_model"}
+        image_blocks = find_blocks(image_model, "image_model", causal=False)
+        text_blocks = find_blocks(text_model, "text_model", causal=is_causal(text_model))
         self.towers = {
-            "image": Tower(
-                "image", "image_model", "image_projection", find_blocks(image_model, "image_model", causal=False)
-            ),
-            "text": Tower("text", "text_model", "text_projection", find_blocks(text_model, "text_model", causal=False)),
+            "image": Tower("image", "image_model", "image_projection", image_blocks),
+            "text": Tower("text", "text_model", "text_projection", text_blocks),
         }
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """See :meth:`DualEncoder.image_features`; the position grid is interpolated at other than the native size."""
-        resized = pixel_values.shape[-1] != self.settings.image_size
-        options = {"interpolate_pos_encoding": True} if resized else {}
-        states = self.image_model(pixel_values=pixel_values, **options).last_hidden_state
-        pooled = states[:, 0] if self.settings.image_pooling == "cls" else states[:, 1:].mean(1)
-        return self.image_projection(pooled)
+        side = pixel_values.shape[-1]
+        # Towers without the option (DINOv2) interpolate of themselves.
+        asked = side != self.native_size and self.asks_to_interpolate
+        output = self.image_model(pixel_values=pixel_values, **({"interpolate_pos_encoding": True} if asked else {}))
+        patches = (side // patch_size(self.image_model)) ** 2
+        return self.image_projection(pool_image(output, self.settings.image_pooling, patches))
 
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See :meth:`DualEncoder.text_features`."""
         states = self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.settings.text_pooling == "cls":
-            pooled = states[:, 0]
-        elif self.settings.text_pooling == "last":
-            pooled = states[torch.arange(len(states), device=states.device), attention_mask.sum(1) - 1]
-        else:
-            weight = attention_mask[..., None].to(states.dtype)
-            pooled = (states * weight).sum(1) / weight.sum(1)
-        return self.text_projection(pooled)
+        return self.text_projection(pool_text(states, attention_mask, self.settings.text_pooling))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """See :meth:`DualEncoder.tokenize`."""
@@ -132,7 +164,7 @@ class ComposedDualEncoder(DualEncoder):
         self.image_model.save_pretrained(directory / "vision")
         self.text_model.save_pretrained(directory / "text")
         self.tokenizer.save_pretrained(directory / "text")
-        write_json(directory / "config.json", self.settings.model_dump(mode="json"))
+        write_json(directory / "config.json", self.settings.prepared(self.transform).model_dump(mode="json"))
         state = {
             f"{name}.{key}": value.detach().cpu().contiguous()
             for name in ("image_projection", "text_projection")
@@ -143,80 +175,99 @@ class ComposedDualEncoder(DualEncoder):
             save_file(state, temporary)
 
 
+def patch_size(image_model: Any) -> int:
+    """Return the side of a vision transformer's patch in pixels."""
+    side = image_model.config.patch_size
+    return int(side if isinstance(side, int) else side[0])
+
+
 def load_composed(source: str, *, image_size: int | None = None) -> ComposedDualEncoder:
     """Load a composed encoder.
 
     Args:
         source: A directory with config.json, vision/, text/ and projection.safetensors; or ``IMAGE+TEXT@DIM``, two
-            names of models that are joined by fresh projections into DIM dimensions (to be trained: method heads or
-            full, or ``heads: true``).
+            names of models that are joined by fresh projections into DIM dimensions (256 where it is left out), to be
+            trained by methods heads or full, or with ``heads: true``. TEXT may be ``offline-text``.
         image_size: Side of the square that the vision tower sees; None takes its own.
 
     Raises:
         InputError: Something is missing or does not fit.
+        MissingExtraError: TEXT is ``offline-text`` and its package is not installed.
     """
-    if "+" in source and not Path(source).is_dir():
-        return _compose(source, image_size)
     directory = Path(source)
-    if not directory.is_dir():
-        raise InputError(f"{source}: no such directory", remedy="composed: takes a directory, or IMAGE+TEXT@DIM")
+    if directory.is_dir():
+        return _read_composed(directory, image_size)
+    pair = _PAIR.fullmatch(source)
+    if pair is None:
+        what = "not of the form IMAGE+TEXT@DIM" if "+" in source else "no such directory"
+        raise InputError(
+            f"composed:{source}: {what}",
+            remedy="name a directory, or two models as in composed:google/vit-base-patch16-224+offline-text@256",
+        )
+    vision, text = (name.removeprefix("hf:") for name in pair.group("image", "text"))
+    return _join(vision, text_source(text), int(pair["dim"] or 256), image_size)
+
+
+def _read_composed(directory: Path, image_size: int | None) -> ComposedDualEncoder:
     values = read_json(directory / "config.json")
     if not isinstance(values, dict):
         raise InputError(f"{directory / 'config.json'}: holds no JSON object", remedy="see docs/encoders.md")
     config = parse(ComposedConfig, values, source=str(directory / "config.json"))
-    encoder = _assemble(str(directory / "vision"), str(directory / "text"), config, image_size)
+    image_model = read_vision_tower(str(directory / "vision"))
+    text_model, tokenizer = read_text_tower(str(directory / "text")), read_tokenizer(str(directory / "text"))
+    config = _checked(config, image_model, _longest(text_model, tokenizer), str(directory), image_size)
+    encoder = ComposedDualEncoder(image_model, text_model, tokenizer, config)
     _read_projections(encoder, directory / "projection.safetensors")
     return encoder
 
 
-def _assemble(vision: str, text: str, config: ComposedConfig, image_size: int | None) -> ComposedDualEncoder:
-    image_model, text_model = _vision_model(vision), _text_model(text)
-    size = config.image_size
-    if image_size is not None:
-        patch = image_model.config.patch_size
-        size = checked_size(image_size, patch if isinstance(patch, int) else patch[0], vision)
-    return ComposedDualEncoder(image_model, text_model, read_tokenizer(text), config, size=size)
+def _join(vision: str, text: str, dim: int, image_size: int | None) -> ComposedDualEncoder:
+    """Join two towers by fresh projections, prepared and pooled as each usually is."""
+    image_model, text_model, tokenizer = read_vision_tower(vision), read_text_tower(text), read_tokenizer(text)
+    transform = read_transform(vision, read_config(vision), native_size=native_size(image_model.config))
+    longest = _longest(text_model, tokenizer)
+    config = ComposedConfig(
+        image_size=transform.size,
+        image_pooling=usual_image_pooling(image_model),
+        text_pooling=usual_text_pooling(text, text_model),
+        embed_dim=dim,
+        max_tokens=min(_LONGEST, longest),
+    ).prepared(transform)
+    config = _checked(config, image_model, longest, vision, image_size)
+    encoder = ComposedDualEncoder(image_model, text_model, tokenizer, config)
+    _draw_projections(encoder)
+    return encoder
 
 
-def _vision_model(source: str) -> Any:
-    from transformers import AutoConfig, AutoModel, CLIPVisionModel, ViTModel
-
-    from eotune.encoders.pretrained import check_source
-
-    check_source(source)
-    try:
-        kind = AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
-    except Exception as error:  # a missing or broken config.json, no network
+def _checked(config: ComposedConfig, image_model: Any, longest: int, source: str, size: int | None) -> ComposedConfig:
+    """Return the settings at the size asked for, if the towers can follow them."""
+    if size not in (None, config.image_size):
+        config = config.prepared(config.transform.at(checked_size(size, patch_size(image_model), source)))
+    if config.image_pooling == "cls" and not has_class_token(image_model):
         raise InputError(
-            f"{source}: no model configuration could be read ({str(error)[:200]})",
-            remedy="name a vision model's directory or hub id",
-        ) from None
-    if kind == "vit":
-        return read_model(ViTModel, source, add_pooling_layer=False)
-    return read_model(CLIPVisionModel if kind == "clip_vision_model" else AutoModel, source)
-
-
-def _text_model(source: str) -> Any:
-    from transformers import AutoModel, BertModel
-
-    if _is_bert(source):
-        return read_model(BertModel, source, add_pooling_layer=False)
-    return read_model(AutoModel, source)
-
-
-def _is_bert(source: str) -> bool:
-    from transformers import AutoConfig
-
-    from eotune.encoders.pretrained import check_source
-
-    check_source(source)
-    try:
-        return bool(AutoConfig.from_pretrained(source, trust_remote_code=False).model_type == "bert")
-    except Exception as error:  # as above
+            f"{source}: image_pooling 'cls', but the vision tower has no class token", remedy="write 'mean' or 'pooler'"
+        )
+    if config.max_tokens > longest:
         raise InputError(
-            f"{source}: no model configuration could be read ({str(error)[:200]})",
-            remedy="name a text model's directory or hub id",
-        ) from None
+            f"{source}: max_tokens {config.max_tokens}, but the text tower reads at most {longest}",
+            remedy=f"write {longest} or less",
+        )
+    return config
+
+
+def _longest(text_model: Any, tokenizer: Any) -> int:
+    """Return how many tokens a text tower reads; RoBERTa's tokenizer knows better than its table of positions."""
+    positions = getattr(text_model.config, "max_position_embeddings", None) or sys.maxsize
+    return min(int(tokenizer.model_max_length), int(positions))
+
+
+def _draw_projections(encoder: ComposedDualEncoder) -> None:
+    """Draw both projections so that unit-variance states stay so; the same for a pair of towers wherever they lie."""
+    generator = torch.Generator().manual_seed(derive_seed("projections", encoder.dim))
+    with torch.no_grad():
+        for layer in (encoder.image_projection, encoder.text_projection):
+            layer.weight.normal_(0, layer.in_features**-0.5, generator=generator)
+        encoder.image_projection.bias.zero_()
 
 
 def _read_projections(encoder: ComposedDualEncoder, path: Path) -> None:
@@ -225,7 +276,7 @@ def _read_projections(encoder: ComposedDualEncoder, path: Path) -> None:
     try:
         state = load_file(path)
     except Exception as error:  # safetensors has its own error kind
-        raise InputError(f"{path}: not a safetensors file ({str(error)[:200]})", remedy="check the file") from None
+        raise InputError(f"{path}: not a safetensors file ({first_line(error)})", remedy="check the file") from None
     if "logit_scale" in state and state["logit_scale"].numel() == 1:
         state["logit_scale"] = state["logit_scale"].reshape(())
     targets = {
@@ -233,56 +284,12 @@ def _read_projections(encoder: ComposedDualEncoder, path: Path) -> None:
         "text_projection.weight": encoder.text_projection.weight,
         "logit_scale": encoder.scale,
     }
-    missing, extra = sorted(set(targets) - set(state)), sorted(set(state) - set(targets))
-    wrong = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
-        for k, v in targets.items()
-        if k in state and state[k].shape != v.shape
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(parameter.shape)}"
+        for name, parameter in targets.items()
+        if name in state and state[name].shape != parameter.shape
     ]
-    if missing or extra or wrong:
-        parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unexpected {', '.join(extra)}"] * bool(extra)
-        raise InputError(f"{path}: {'; '.join([*parts, *wrong])}", remedy="check embed_dim in config.json")
+    check_keys(str(path), set(targets) - set(state), set(state) - set(targets), reshaped)
     with torch.no_grad():
         for name, parameter in targets.items():
             parameter.copy_(state[name].float())
-
-
-def _compose(source: str, image_size: int | None) -> ComposedDualEncoder:
-    names, _, dim = source.partition("@")
-    vision, _, text = names.partition("+")
-    vision, text = vision.removeprefix("hf:"), text.removeprefix("hf:")
-    if not vision or not text or (dim and not dim.isdigit()):
-        raise InputError(
-            f"composed:{source}", remedy="write composed:IMAGE+TEXT@DIM, for instance composed:vit+minilm@256"
-        )
-    native = transform_from(read_preprocessing(vision), native_size=224)
-    config = ComposedConfig(
-        image_size=native.size,
-        image_mean=native.mean,
-        image_std=native.std,
-        resize=native.resize,
-        interpolation=native.interpolation,
-        embed_dim=int(dim) if dim else 256,
-        text_pooling=_sentence_pooling(text),
-    )
-    encoder = _assemble(vision, text, config, image_size)
-    native_model = int(encoder.image_model.config.image_size)
-    encoder.settings = config.model_copy(update={"image_size": native_model})
-    generator = torch.Generator().manual_seed(derive_seed("projections", source))
-    with torch.no_grad():
-        for layer in (encoder.image_projection, encoder.text_projection):
-            layer.weight.normal_(0, layer.in_features**-0.5, generator=generator)
-        encoder.image_projection.bias.zero_()
-    encoder.transform = replace(encoder.transform, size=image_size or native.size)
-    return encoder
-
-
-def _sentence_pooling(source: str) -> Literal["cls", "mean", "last"]:
-    """Return how a sentence-transformers directory pools; mean where it does not say."""
-    path = Path(source) / "1_Pooling" / "config.json"
-    if not path.is_file():
-        return "mean"
-    values = read_json(path)
-    if isinstance(values, dict) and values.get("pooling_mode_cls_token"):
-        return "cls"
-    return "last" if isinstance(values, dict) and values.get("pooling_mode_lasttoken") else "mean"

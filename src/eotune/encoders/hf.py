@@ -1,5 +1,6 @@
 """Dual encoders of transformers: the CLIP and SigLIP families."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,17 @@ from eotune.core.errors import InputError
 from eotune.encoders.base import DualEncoder, Tower
 from eotune.encoders.blocks import find_blocks
 from eotune.encoders.preprocess import ImageTransform
-from eotune.encoders.pretrained import (
-    checked_size,
-    read_model,
-    read_preprocessing,
-    read_tokenizer,
-    recompute_activations,
-    transform_from,
-)
+from eotune.encoders.pretrained import checked_size, read_config, read_model, read_tokenizer, recompute_activations
+from eotune.encoders.processors import read_transform, write_preprocessing
 
-_KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+_KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
 
 
 class HFDualEncoder(DualEncoder):
     """A transformers model that holds both towers.
 
     Args:
-        model: A ``CLIPModel`` or ``SiglipModel``.
+        model: A ``CLIPModel``, a ``SiglipModel`` (SigLIP 2 of fixed resolution is one too), or a ``Siglip2Model``.
         tokenizer: Its tokenizer.
         transform: Its image preprocessing.
     """
@@ -39,8 +34,8 @@ class HFDualEncoder(DualEncoder):
         self.transform = transform
         self.name = "hf"
         config = model.config
-        self.is_siglip = config.model_type == "siglip"
-        self.native_size = int(config.vision_config.image_size)
+        self.is_siglip = config.model_type in ("siglip", "siglip2")
+        self.native_size = native_size(config.vision_config)
         self.max_tokens = int(config.text_config.max_position_embeddings)
         self.backbones = {"": "model"}
         # SigLIP's attention-pooling head and text head are its projections.
@@ -101,37 +96,51 @@ class HFDualEncoder(DualEncoder):
         """Write the model in transformers' own layout, which ``hf:DIR`` reads."""
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+        self._write_preprocessing(directory)
+
+    def _write_preprocessing(self, directory: Path) -> None:
         write_preprocessing(self.transform, directory)
 
 
-def write_preprocessing(transform: ImageTransform, directory: Path) -> None:
-    """Write preprocessor_config.json so that transformers and :func:`load_hf` read ``transform`` back."""
-    from eotune.core.files import write_json
-    from eotune.encoders.pretrained import _INTERPOLATION
+class NaFlexDualEncoder(HFDualEncoder):
+    """SigLIP 2 NaFlex, which takes patches; here every image is a square grid of them.
 
-    squash = transform.resize == "squash"
-    side = {"height": transform.size, "width": transform.size}
-    write_json(
-        directory / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "do_resize": True,
-            "size": side if squash else {"shortest_edge": transform.size},
-            "resample": next(code for code, name in _INTERPOLATION.items() if name == transform.interpolation),
-            "do_center_crop": not squash,
-            "crop_size": side,
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(transform.mean),
-            "image_std": list(transform.std),
-            "do_convert_rgb": True,
-        },
-    )
+    Its own processor keeps the aspect and varies the grid. Squares give the same patches either way; other images are
+    squashed, as fixed-resolution SigLIP does, so that one batch has one shape.
+
+    Args:
+        model: A ``Siglip2Model``.
+        tokenizer: Its tokenizer.
+        transform: To a square whose side is a multiple of the patch.
+    """
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """See :meth:`DualEncoder.image_features`; the model itself interpolates its positions."""
+        patches = patchify(pixel_values, self.model.config.vision_config.patch_size)
+        grid = pixel_values.shape[-1] // self.model.config.vision_config.patch_size
+        output = self.model.get_image_features(
+            pixel_values=patches,
+            pixel_attention_mask=torch.ones(patches.shape[:2], dtype=torch.int32, device=patches.device),
+            spatial_shapes=torch.full((len(patches), 2), grid, device=patches.device),
+        )
+        return _pooled(output)
+
+    def _write_preprocessing(self, directory: Path) -> None:
+        write_preprocessing(self.transform, directory, patches=self.model.config.vision_config.patch_size)
+
+
+def patchify(pixels: Tensor, patch: int) -> Tensor:
+    """Cut ``(n, 3, h, w)`` into ``(n, h / patch * w / patch, patch * patch * 3)``, row by row, channels last.
+
+    Example:
+        >>> patchify(torch.zeros(2, 3, 8, 8), 4).shape
+        torch.Size([2, 4, 48])
+    """
+    return pixels.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
 
 
 def load_hf(source: str, *, image_size: int | None = None) -> HFDualEncoder:
-    """Load CLIP, SigLIP or SigLIP 2 (fixed resolution) from a directory or the hub.
+    """Load CLIP, SigLIP or SigLIP 2 from a directory or the hub.
 
     Args:
         source: A directory, or a hub id.
@@ -142,29 +151,27 @@ def load_hf(source: str, *, image_size: int | None = None) -> HFDualEncoder:
     """
     import transformers
 
-    from eotune.encoders.pretrained import check_source
-
-    check_source(source)
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # many kinds, for a missing file, broken JSON, no network
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{source}: no model configuration could be read ({first})",
-            remedy="name a directory with config.json, or a hub id like org/name",
-        ) from None
+    config = read_config(source)
     if config.model_type not in _KINDS:
         raise InputError(
             f"{source}: is a {config.model_type} model, not a dual encoder that hf: reads ({', '.join(_KINDS)})",
             remedy="join an image and a text model with composed:IMAGE+TEXT@DIM",
         )
     model = read_model(getattr(transformers, _KINDS[config.model_type]), source)
-    native, patch = model.config.vision_config.image_size, model.config.vision_config.patch_size
-    transform = transform_from(read_preprocessing(source), native_size=native)
-    if image_size is not None:
-        size = checked_size(image_size, patch, source)
-        transform = ImageTransform(size, transform.resize, transform.interpolation, transform.mean, transform.std)
-    return HFDualEncoder(model, read_tokenizer(source), transform)
+    vision = model.config.vision_config
+    transform = read_transform(source, config, native_size=native_size(vision))
+    if image_size not in (None, transform.size):
+        transform = transform.at(checked_size(image_size, vision.patch_size, source))
+    kind = NaFlexDualEncoder if config.model_type == "siglip2" else HFDualEncoder
+    return kind(model, read_tokenizer(source), transform)
+
+
+def native_size(vision: Any) -> int:
+    """Return the side in pixels of the square that a vision tower was trained with, from its configuration."""
+    if hasattr(vision, "num_patches") and not hasattr(vision, "image_size"):  # NaFlex: the grid of its positions
+        return math.isqrt(vision.num_patches) * int(vision.patch_size)
+    side = vision.image_size
+    return int(side if isinstance(side, int) else side[0])
 
 
 def _pooled(output: Any) -> Tensor:

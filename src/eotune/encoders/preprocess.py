@@ -1,6 +1,6 @@
 """How an image becomes the pixels that a model expects: pure PIL and NumPy, the same whatever is installed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,10 +24,11 @@ class ImageTransform:
 
     Attributes:
         size: Side of the square that the model sees, in pixels.
-        resize: ``shortest`` scales the shorter side to ``size`` and crops the centre; ``squash`` ignores the aspect.
+        resize: ``shortest`` scales the shorter side and crops the centre; ``squash`` ignores the aspect.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, in PIL's implementation.
         mean: Per channel, in units of pixel / 255.
         std: Likewise.
+        scaled_to: Length that the resize aims at, before the centre is cut out (DINOv2: 256 for 224); None: ``size``.
     """
 
     size: int
@@ -35,6 +36,16 @@ class ImageTransform:
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    scaled_to: int | None = field(default=None, repr=False)  # not shown: fingerprints hash what is shown, see there
+
+    def at(self, size: int) -> "ImageTransform":
+        """Return the same rule for another size; the margin that the crop cuts off scales with it.
+
+        Example:
+            >>> ImageTransform(224, scaled_to=256).at(112).scaled_to
+            128
+        """
+        return replace(self, size=size, scaled_to=self.scaled_to and round(self.scaled_to * size / self.size))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Map RGB uint8 ``(h, w, 3)`` to uint8 ``(3, size, size)``.
@@ -43,26 +54,20 @@ class ImageTransform:
             >>> ImageTransform(size=8)(np.zeros((20, 30, 3), np.uint8)).shape
             (3, 8, 8)
         """
-        height, width = image.shape[:2]
         picture = Image.fromarray(image)
-        resample = _RESAMPLING[self.interpolation]
+        target = self.scaled_to or self.size
         if self.resize == "squash":
-            if (height, width) != (self.size, self.size):
-                picture = picture.resize((self.size, self.size), resample)
+            scaled = (target, target)
         else:
-            if max(height, width) > _ELONGATED * min(height, width):
-                # Scaling all of a strip only to cut its middle out could ask for gigabytes: cut first.
-                keep = _ELONGATED * min(height, width)
-                left, top = max(0, (width - keep) // 2), max(0, (height - keep) // 2)
-                picture = picture.crop((left, top, left + min(width, keep), top + min(height, keep)))
-                width, height = picture.size
+            picture = _shortened(picture)
             # As transformers' get_resize_output_image_size: the longer side is truncated, not rounded.
-            short, long = sorted((height, width))
-            scaled = int(self.size * long / short)
-            target = (self.size, scaled) if width <= height else (scaled, self.size)
-            if picture.size != target:
-                picture = picture.resize(target, resample)
-            left, top = (picture.width - self.size) // 2, (picture.height - self.size) // 2
+            short, long = sorted(picture.size)
+            other = int(target * long / short)
+            scaled = (target, other) if picture.width <= picture.height else (other, target)
+        if picture.size != scaled:
+            picture = picture.resize(scaled, _RESAMPLING[self.interpolation])
+        left, top = (picture.width - self.size) // 2, (picture.height - self.size) // 2
+        if picture.size != (self.size, self.size):
             picture = picture.crop((left, top, left + self.size, top + self.size))
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
@@ -73,3 +78,13 @@ class ImageTransform:
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
         return (pixels.float() - mean) / std
+
+
+def _shortened(picture: Image.Image) -> Image.Image:
+    """Cut the middle out of a strip: scaling all of it only to crop it afterwards could ask for gigabytes."""
+    width, height = picture.size
+    keep = _ELONGATED * min(width, height)
+    if max(width, height) <= keep:
+        return picture
+    left, top = max(0, (width - keep) // 2), max(0, (height - keep) // 2)
+    return picture.crop((left, top, left + min(width, keep), top + min(height, keep)))

@@ -1,28 +1,43 @@
-"""Read pretrained transformers models and their preprocessing: from a directory, or from the hub when named."""
+"""Read pretrained transformers models: from a directory, or from the hub when named. Code and pickles stay unread."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eotune.core.errors import InputError
-from eotune.core.files import read_json
-from eotune.encoders.preprocess import ImageTransform
-
-_INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
-def read_model(kind: Any, source: str, **options: Any) -> Any:
-    """Load ``kind.from_pretrained(source)`` in float32 from safetensors.
+def read_config(source: str) -> Any:
+    """Return the configuration of the model at ``source``.
+
+    Raises:
+        InputError: There is none that transformers knows.
+    """
+    from transformers import AutoConfig
+
+    check_source(source)
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # many kinds: a missing file, broken JSON, an unknown type, no network
+        raise InputError(
+            f"{source}: no model configuration could be read ({first_line(error)})", remedy=_remedy(source)
+        ) from None
+
+
+def read_model(kind: Any, source: str, *, part: bool = False, **options: Any) -> Any:
+    """Load ``kind.from_pretrained(source)`` in float32 from safetensors, every weight accounted for.
 
     Args:
         kind: A transformers class.
         source: A directory or a hub id.
+        part: The model is part of what was saved (one tower of two, a backbone without its head): weights outside it
+            may be left over.
         options: Passed on.
 
     Raises:
-        InputError: Nothing loadable is there; weights are missing or left over.
+        InputError: Nothing loadable is there; weights are missing, of another shape, or left over.
     """
     import torch
 
@@ -31,21 +46,58 @@ def read_model(kind: Any, source: str, **options: Any) -> Any:
         with _quiet():
             model, info = kind.from_pretrained(
                 source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False,
-                **options,
+                ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
     except Exception as error:  # transformers raises many kinds for a bad directory, and safetensors its own
-        raise InputError(f"{source}: no model could be read ({_first_line(error)})", remedy=_remedy(source)) from None
-    problems = [
-        f"{label} {', '.join(sorted(map(str, info[key]))[:5])}"
-        + (f" and {len(info[key]) - 5} more" if len(info[key]) > 5 else "")
-        for key, label in (("missing_keys", "missing"), ("mismatched_keys", "of another shape"))
-        if info.get(key)
+        raise InputError(f"{source}: no model could be read ({first_line(error)})", remedy=_remedy(source)) from None
+    reshaped = [
+        f"{name} {tuple(found)} instead of {tuple(wanted)}"
+        for name, found, wanted in sorted(info.get("mismatched_keys") or ())
     ]
-    if problems:
-        raise InputError(
-            f"{source}: the weights do not fit the model: {'; '.join(problems)}", remedy="check the checkpoint"
-        )
+    missing = set(info["missing_keys"]) - {name for name, *_ in info.get("mismatched_keys") or ()}
+    check_keys(source, missing, _left_over(model, info["unexpected_keys"], part), reshaped)
     return model
+
+
+def _left_over(model: Any, unexpected: set[str], part: bool) -> list[str]:
+    """Return the unexpected keys that matter: old releases saved position ids, and a part lies inside a whole."""
+    inside = {name for name, _ in model.named_children()}
+    prefix = f"{model.base_model_prefix}."
+    return [
+        key
+        for key in unexpected
+        if not key.endswith("position_ids") and not (part and key.removeprefix(prefix).partition(".")[0] not in inside)
+    ]
+
+
+def check_keys(source: str, missing: Any, unexpected: Any, reshaped: Any) -> None:
+    """Refuse weights that do not fit their model.
+
+    Args:
+        source: For the message.
+        missing: Names that the model has and the weights lack.
+        unexpected: Names that the weights have and the model lacks.
+        reshaped: Descriptions of weights of another shape.
+
+    Raises:
+        InputError: Any of the three is not empty; the message counts each and names the first four.
+
+    Example:
+        >>> check_keys("a.pt", ["logit_scale"], [], [])
+        Traceback (most recent call last):
+        ...
+        eotune.core.errors.InputError: a.pt: the weights do not fit the model: missing 1 (logit_scale); check ...
+    """
+    parts = [
+        f"{label} {len(keys)} ({', '.join(sorted(keys)[:4])}{', ...' if len(keys) > 4 else ''})"
+        for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if keys
+    ]
+    if parts:
+        raise InputError(
+            f"{source}: the weights do not fit the model: {'; '.join(parts)}",
+            remedy="check that weights and architecture belong together",
+        )
 
 
 def recompute_activations(model: Any) -> None:
@@ -83,7 +135,7 @@ def read_tokenizer(source: str) -> Any:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # as above
         raise InputError(
-            f"{source}: no tokenizer could be read ({_first_line(error)})", remedy=_remedy(source)
+            f"{source}: no tokenizer could be read ({first_line(error)})", remedy=_remedy(source)
         ) from None
 
 
@@ -94,9 +146,7 @@ def check_source(source: str) -> None:
         InputError: It is neither.
     """
     path = Path(source)
-    if path.is_dir() or (source.count("/") == 1 and not source.startswith((".", "/", "~")) and not path.exists()):
-        return
-    if "/" not in source and not path.exists() and not source.startswith((".", "~")):
+    if path.is_dir() or (source.count("/") <= 1 and not source.startswith((".", "/", "~")) and not path.exists()):
         return
     what = "is a file, not a directory" if path.is_file() else "no such directory"
     raise InputError(
@@ -104,55 +154,16 @@ def check_source(source: str) -> None:
     )
 
 
-def read_preprocessing(source: str) -> dict[str, Any]:
-    """Return preprocessor_config.json of a model; empty where there is none."""
-    path = Path(source) / "preprocessor_config.json"
-    if not Path(source).is_dir():
-        from transformers.utils import cached_file
+def find_file(source: str, name: str) -> Path | None:
+    """Return the path of a file in a model's directory or, downloaded, in its hub repository; None if it has none."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    from transformers.utils import cached_file
 
-        found = cached_file(source, path.name, _raise_exceptions_for_missing_entries=False)
-        if found is None:
-            return {}
-        path = Path(found)
-    if not path.is_file():
-        return {}
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds no JSON object", remedy="take the file that came with the model")
-    return values
-
-
-def transform_from(
-    values: Mapping[str, Any], *, native_size: int, mean: float = 0.5, std: float = 0.5
-) -> ImageTransform:
-    """Translate transformers' image processor settings; what they leave out falls back to the arguments.
-
-    Example:
-        >>> transform_from({"size": {"shortest_edge": 224}, "do_center_crop": True}, native_size=224).resize
-        'shortest'
-        >>> transform_from({"size": {"height": 64, "width": 64}}, native_size=64).resize
-        'squash'
-    """
-    size = values.get("size", native_size)
-    if isinstance(size, Mapping):
-        squash = "height" in size
-        side = int(size.get("height", size.get("shortest_edge", native_size)))
-    else:
-        squash, side = not values.get("do_center_crop", False), int(size)
-    crop = values.get("crop_size", side)
-    crop = int(crop.get("height", side)) if isinstance(crop, Mapping) else int(crop)
-
-    def triple(key: str, default: float) -> tuple[float, float, float]:
-        numbers = values.get(key, [default] * 3)
-        return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
-
-    return ImageTransform(
-        size=side if squash else crop,
-        resize="squash" if squash else "shortest",
-        interpolation=_INTERPOLATION.get(values.get("resample", 3), "bicubic"),  # type: ignore[arg-type]
-        mean=triple("image_mean", mean),
-        std=triple("image_std", std),
-    )
+    silent = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(source, name, **silent)
+    return Path(found) if found else None
 
 
 def checked_size(size: int, patch: int, name: str) -> int:
@@ -169,13 +180,17 @@ def checked_size(size: int, patch: int, name: str) -> int:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says first, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def _remedy(source: str) -> str:
     if Path(source).is_dir():
+        pickles = sorted(path.name for path in Path(source).iterdir() if path.suffix in {".bin", ".pt", ".pth"})
+        if pickles and not any(Path(source).glob("*.safetensors")):
+            return f"{pickles[0]} is not read, pickles can run code; save the model as safetensors (save_pretrained)"
         return "the directory needs config.json, model.safetensors and, for text, tokenizer files"
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return f"check the name and the network{offline}, or download it and name its directory"
