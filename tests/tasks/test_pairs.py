@@ -35,7 +35,7 @@ def test_an_epoch_is_what_the_mode_says(build, mode, size):
 
 def test_equal_captions_share_a_number_across_images(build):
     data = build("distinct")
-    assert data.pairs == [(0, 0), (0, 1), (1, 1), (1, 2)]
+    assert data.pairing.pairs == [(0, 0), (0, 1), (1, 1), (1, 2)]
     assert caption_key("A plane .") == caption_key("a  plane .")
 
 

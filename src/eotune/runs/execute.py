@@ -1,5 +1,6 @@
 """Run a recipe: data, encoder, method, phases, the test split once, and everything that is left behind."""
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from eotune.runs.measure import measure
 from eotune.runs.plots import write_plots
 from eotune.runs.recipe import Recipe
 from eotune.runs.report import write_report
+from eotune.tasks.features import FeatureTraining
 from eotune.tasks.retrieval import CaptionData, RetrievalData, RetrievalTraining, read_data
 from eotune.training.fit import FitResult, fit, peak_memory_mb
 from eotune.training.processes import is_main, join_processes
@@ -93,16 +95,17 @@ def _train(
         return []
     if training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
-    shared = RetrievalTraining(recipe.task, data, encoder, training, recipe.seed)
+    training_on = functools.cache(lambda kind: kind(recipe.task, data, encoder, training, recipe.seed))
     fits = []
     for phase in phases:
+        shared = training_on(RetrievalTraining if phase.on_features is None else FeatureTraining)
         run.log("phase", name=phase.name)
         _tell(f"{recipe.name}: phase {phase.name}, {len(shared.pairs)} pairs an epoch")
-        work = shared.work(phase.objective, frozenset(method.no_decay(encoder)))
+        work = shared.work(phase, frozenset(method.no_decay(encoder)))
         seed_everything(derive_seed(recipe.seed, "phase", phase.name) % 2**31)
         fits.append(
             fit(
-                encoder,
+                encoder if work.model is None else work.model,
                 work,
                 training,
                 directory=run.path / "checkpoints" / phase.name,

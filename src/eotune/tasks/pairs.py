@@ -27,6 +27,51 @@ def caption_key(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+class Pairing:
+    """Which (image, caption) pairs an epoch has, as numbers.
+
+    Args:
+        captions: The training set.
+        mode: See :class:`PairDataset`.
+        seed: Of the run.
+
+    Attributes:
+        wording: The different captions; a pair's second number counts in them.
+        pairs: Of an epoch, in order; ``images`` draws its own from them.
+    """
+
+    def __init__(self, captions: CaptionSet, *, mode: PairMode, seed: int) -> None:
+        self.mode = mode
+        self.seed = seed
+        self.wording: list[str] = []
+        texts: dict[str, int] = {}
+        self.captions_of: list[list[int]] = []
+        for sample in captions.samples:
+            ids = []
+            for caption in sample.captions:
+                key = caption_key(caption)
+                if key not in texts:
+                    texts[key] = len(texts)
+                    self.wording.append(caption)
+                ids.append(texts[key])
+            self.captions_of.append(ids if mode == "all" else list(dict.fromkeys(ids)))
+        self.pairs = [(image, text) for image, ids in enumerate(self.captions_of) for text in ids]
+
+    def __len__(self) -> int:
+        return len(self.captions_of) if self.mode == "images" else len(self.pairs)
+
+    def generator(self, epoch: int, index: int) -> np.random.Generator:
+        """Return what a pair's random choices are drawn from."""
+        return generator(self.seed, "pair", epoch, index)
+
+    def choose(self, epoch: int, index: int, rng: np.random.Generator | None = None) -> tuple[int, int]:
+        """Return a pair; ``rng`` is :meth:`generator`'s where more is drawn from it."""
+        if self.mode != "images":
+            return self.pairs[index]
+        ids = self.captions_of[index]
+        return index, ids[int((rng or self.generator(epoch, index)).integers(len(ids)))]
+
+
 class PairDataset(Dataset[dict[str, Any]]):
     """(image, caption) pairs; an item is taken by ``(epoch, index)``, from which its augmentation is drawn.
 
@@ -53,34 +98,15 @@ class PairDataset(Dataset[dict[str, Any]]):
         self.cache = cache
         self.augmentation = augmentation
         self.transform = encoder.transform
-        self.seed = seed
-        self.mode = mode
-        texts: dict[str, int] = {}
-        self.captions_of: list[list[int]] = []
-        wording: list[str] = []
-        for sample in captions.samples:
-            ids = []
-            for caption in sample.captions:
-                key = caption_key(caption)
-                if key not in texts:
-                    texts[key] = len(texts)
-                    wording.append(caption)
-                ids.append(texts[key])
-            self.captions_of.append(ids if mode == "all" else list(dict.fromkeys(ids)))
-        self.pairs = [(image, text) for image, ids in enumerate(self.captions_of) for text in ids]
-        self.tokens = encoder.tokenize(wording)
+        self.pairing = Pairing(captions, mode=mode, seed=seed)
+        self.tokens = encoder.tokenize(self.pairing.wording)
 
     def __len__(self) -> int:
-        return len(self.captions_of) if self.mode == "images" else len(self.pairs)
+        return len(self.pairing)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
-        rng = generator(self.seed, "pair", epoch, index)
-        if self.mode == "images":
-            image = index
-            text = self.captions_of[image][int(rng.integers(len(self.captions_of[image])))]
-        else:
-            image, text = self.pairs[index]
+        rng = self.pairing.generator(*key)
+        image, text = self.pairing.choose(*key, rng)
         pixels = self.augmentation(self.cache[image], self.transform.size, self.transform.interpolation, rng)
         return {"pixels": pixels, "image": image, "text": text}
 

@@ -18,6 +18,7 @@ from eotune.data.captions import CaptionSet, read_captions
 from eotune.data.images import BandConfig
 from eotune.data.splits import random_split
 from eotune.encoders.base import DualEncoder
+from eotune.methods.base import Phase
 from eotune.metrics.retrieval import RetrievalResult, retrieval_metrics
 from eotune.tasks.objective import DualObjective, ObjectiveConfig
 from eotune.tasks.pairs import PairDataset, PairMode, caption_key
@@ -218,12 +219,12 @@ class RetrievalTraining:
             data.validation, encoder, bands=config.bands("validation"), description="decoding validation"
         )
 
-    def work(self, objective: Mapping[str, Any], no_decay: frozenset[str]) -> Work:
+    def work(self, phase: Phase, no_decay: frozenset[str]) -> Work:
         """Return what a phase trains on and towards."""
         return Work(
             dataset=self.pairs,
             collate=self.pairs.collate,
-            loss=DualObjective(objective_config(self.config, objective)),
+            loss=DualObjective(objective_config(self.config, phase.objective)),
             evaluate=lambda: self.validation.evaluate(self.encoder, precision=self.training.precision).values,
             no_decay=no_decay,
             primary="mR",

@@ -34,6 +34,7 @@ class Work:
         evaluate: Returns validation metrics by name.
         no_decay: Names of parameters without weight decay.
         primary: The metric that chooses the best epoch; larger is better.
+        model: What is trained and called with ``inputs``; None for the encoder.
     """
 
     dataset: Dataset[Any]
@@ -42,6 +43,7 @@ class Work:
     evaluate: Callable[[], dict[str, float]]
     no_decay: frozenset[str] = field(default_factory=frozenset)
     primary: str = "mR"
+    model: nn.Module | None = None
 
 
 class PhaseTrainer(Trainer):
