@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import typer
@@ -78,6 +79,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit 0 only on success, 2 for wrong input with one clear line."""
+    # PIL warns of damaged tags in images that it reads all the same, without naming the file.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
         status = app(standalone_mode=False)  # returns the code of an Exit instead of raising it
     except _UsageError as error:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.core.lookup import nearest
 
 ConfigType = TypeVar("ConfigType", bound="Config")
@@ -67,15 +67,16 @@ def problems_error(problems: list[str], *, source: str = "") -> InputError:
 def _describe(kind: type[BaseModel], entry: Any, prefix: str) -> str:
     location = [str(part) for part in entry["loc"]]
     path = ".".join([*([prefix] if prefix else []), *location])
+    name = shown(path, limit=120)
     if entry["type"] == "extra_forbidden":
         near = nearest(location[-1], _fields_at(kind, location[:-1]))
         hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(_fields_at(kind, location[:-1]))}"
-        return f"{path!r} is not a known key{hint}"
+        return f"{name} is not a known key{hint}"
     if entry["type"] == "missing":
-        return f"{path!r} is missing"
+        return f"{name} is missing"
     message = entry["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(entry["input"], Mapping) else f" (got {entry['input']!r})"
-    return f"{path!r}: {message[0].lower()}{message[1:]}{value}"
+    value = "" if isinstance(entry["input"], Mapping) else f" (got {shown(entry['input'])})"
+    return f"{name}: {message[0].lower()}{message[1:]}{value}"
 
 
 def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:

@@ -45,3 +45,17 @@ class InterruptedRunError(EotuneError):
     """A run was interrupted (Ctrl-C, SIGTERM) after its state was saved. Exit status 130."""
 
     exit_code = 130
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return ``repr(value)``, cut in the middle where it is longer than ``limit``: a message stays readable.
+
+    Example:
+        >>> shown("a" * 1000, limit=20)
+        "'aaaaaaa...aaaaaaaa'"
+    """
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    if len(text) <= limit:
+        return text
+    kept = limit - 3
+    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"

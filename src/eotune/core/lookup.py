@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from eotune.core.errors import InputError, MissingExtraError
+from eotune.core.errors import InputError, MissingExtraError, shown
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -30,7 +30,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     known = sorted(known)
     near = nearest(name, known)
     hint = f"did you mean {near!r}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}", remedy=f"{hint}Known: {', '.join(known)}")
+    return InputError(f"unknown {kind} {shown(name)}", remedy=f"{hint}Known: {', '.join(known)}")
 
 
 def resolve(target: str) -> Any:

@@ -84,9 +84,7 @@ class Augmentation(Config):
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _crop(
-    height: int, width: int, share: tuple[float, float], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
+def _crop(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Draw (top, left, height, width) as torchvision's RandomResizedCrop does: ten tries, then the centre."""
     for _ in range(10):
         area = height * width * rng.uniform(*share)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.core.lookup import nearest
 
 Format = Literal["karpathy", "list", "jsonl"]
@@ -131,9 +131,9 @@ def _parse_value(path: Path, value: Any) -> Parsed:
         return _parse_rows("karpathy", ((f"images[{i}]", row) for i, row in enumerate(value["images"])))
     if isinstance(value, Mapping) and "image" in value:
         return _parse_rows("jsonl", iter([("line 1", value)]))
-    found = ", ".join(map(repr, list(value)[:5])) if isinstance(value, Mapping) else _kind(value)
+    found = ", ".join(map(shown, list(value)[:5])) if isinstance(value, Mapping) else _kind(value)
     near = nearest("images", list(map(str, value))) if isinstance(value, Mapping) else None
-    hint = f"rename {near!r} to 'images', or " if near else ""
+    hint = f"rename {shown(near)} to 'images', or " if near else ""
     raise InputError(
         f"{path}: no known caption layout (found {found})",
         remedy=f"{hint}use Karpathy JSON {{'images': [...]}}, a list of {{'image', 'caption'}}, "
@@ -211,8 +211,8 @@ def _merge_images(parsed: Parsed) -> Parsed:
         first = merged.setdefault(record.image, record)
         if record.split != first.split:
             problems.append(
-                f"{record.where}: image {record.image!r} is in split {record.split!r}, but {first.where} puts it "
-                f"in {first.split!r}"
+                f"{record.where}: image {shown(record.image)} is in split {shown(record.split)}, "
+                f"but {first.where} puts it in {shown(first.split)}"
             )
             continue
         parts.setdefault(record.image, []).extend(record.captions)
@@ -224,29 +224,35 @@ def _value(row: Mapping[str, Any], key: str) -> Any:
     if key in row:
         return row[key]
     near = nearest(key, [str(found) for found in row])
-    found = f"did you mean it where the file says {near!r}?" if near else f"found {', '.join(map(repr, row)) or 'none'}"
+    found = (
+        f"did you mean it where the file says {shown(near)}?"
+        if near
+        else f"found {', '.join(shown(one) for one in list(row)[:10]) or 'none'}"
+    )
     raise _RowError(f"no key {key!r}; {found}")
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = _value(row, key)
     if not isinstance(value, str) or not value.strip():
-        shown = "empty" if isinstance(value, str) else _kind(value)
-        raise _RowError(f"{key!r} is {shown}; it must be the path of an image")
+        found = "empty" if isinstance(value, str) else _kind(value)
+        raise _RowError(f"{key!r} is {found}; it must be the path of an image")
     return value
 
 
 def _captions(values: Sequence[Any], image: str) -> tuple[str, ...]:
     if not values:
-        raise _RowError(f"image {image!r} has no captions; add one or remove the image")
+        raise _RowError(f"image {shown(image)} has no captions; add one or remove the image")
     captions = []
     for position, value in enumerate(values, start=1):
         if not isinstance(value, str):
-            raise _RowError(f"image {image!r}: caption {position} is {_kind(value)}, not text")
+            raise _RowError(f"image {shown(image)}: caption {position} is {_kind(value)}, not text")
         if not value.strip():
-            raise _RowError(f"image {image!r}: caption {position} is empty; write it or remove it")
+            raise _RowError(f"image {shown(image)}: caption {position} is empty; write it or remove it")
         if not _encodable(value):
-            raise _RowError(f"image {image!r}: caption {position} holds a lone surrogate (\\udXXX); write it again")
+            raise _RowError(
+                f"image {shown(image)}: caption {position} holds a lone surrogate (\\udXXX); write it again"
+            )
         captions.append(value.strip())
     return tuple(captions)
 
@@ -275,7 +281,7 @@ def _refuse_misspelled_split(row: Mapping[str, Any]) -> None:
     if "split" not in row:
         near = nearest("split", [str(key) for key in row])
         if near is not None:
-            raise _RowError(f"{near!r} is not a known key; did you mean 'split'?")
+            raise _RowError(f"{shown(near)} is not a known key; did you mean 'split'?")
 
 
 def _encodable(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.data.caption_formats import Format, Record, parse_captions, split_name
 
 _SHOWN = 10  # problems listed one by one in an error
@@ -175,11 +175,11 @@ def _partition_by_path(records: Sequence[Record], root: Path) -> tuple[list[Reco
         normal = posixpath.normpath(record.image)
         if posixpath.isabs(normal) or normal == ".." or normal.startswith("../"):
             problems.append(
-                f"{record.where}: image {record.image!r} leads out of the image folder {root}; "
+                f"{record.where}: image {shown(record.image)} leads out of the image folder {root}; "
                 "write it relative to that folder, or name another folder"
             )
         elif "\0" in record.image or _unencodable(record.image):
-            problems.append(f"{record.where}: image {record.image!r} is not a possible file name; rename it")
+            problems.append(f"{record.where}: image {shown(record.image)} is not a possible file name; rename it")
         else:
             kept.append(record)
     return kept, problems
@@ -193,16 +193,16 @@ def _partition_duplicates(records: Sequence[Record]) -> tuple[list[Record], list
     for record in records:
         name = record.id or record.image
         image = posixpath.normpath(record.image)
-        other, what = by_image.get(image), f"image {record.image!r}"
+        other, what = by_image.get(image), f"image {shown(record.image)}"
         if other is None:
-            other, what = by_id.get(name), f"id {name!r}"
+            other, what = by_id.get(name), f"id {shown(name)}"
         if other is None:
             by_id[name] = by_image[image] = record
             kept.append(record)
         elif other.split != record.split:
             problems.append(
-                f"{record.where}: {what} is in split {record.split!r} and, at {other.where}, in {other.split!r}; "
-                "keep it in one"
+                f"{record.where}: {what} is in split {shown(record.split)} and, at {other.where}, "
+                f"in {shown(other.split)}; keep it in one"
             )
         else:
             problems.append(f"{record.where}: {what} stands already at {other.where}; put its captions in one place")
@@ -223,7 +223,7 @@ def _of_split(path: Path, records: list[Record], split: str | None) -> list[Reco
 
 def _no_split(path: Path, split: str, found: Mapping[str | None, int]) -> InputError:
     listing = ", ".join(f"{name or '(none)'} ({count} images)" for name, count in found.items())
-    return InputError(f"{path}: no split {split!r}", remedy=f"it has {listing}")
+    return InputError(f"{path}: no split {shown(split)}", remedy=f"it has {listing}")
 
 
 def _partition_by_file(records: list[Record], root: Path) -> tuple[list[Record], list[str]]:
@@ -237,9 +237,11 @@ def _partition_by_file(records: list[Record], root: Path) -> tuple[list[Record],
             folders[folder] = os.path.realpath(folder)
         target = _resolved(folders[folder], name)
         if target is None:
-            problems.append(f"{record.where}: image {record.image!r}: no such file {root / record.image}")
+            problems.append(f"{record.where}: image {shown(record.image)}: no such file in {root}")
         elif os.path.commonpath([real_root, target]) != real_root:
-            problems.append(f"{record.where}: image {record.image!r} is a link out of the image folder, to {target}")
+            problems.append(
+                f"{record.where}: image {shown(record.image)} is a link out of the image folder, to {target}"
+            )
         else:
             kept.append(record)
     return kept, problems

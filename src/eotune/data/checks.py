@@ -24,9 +24,7 @@ _EXAMPLES = 3
 _ORDER = {"train": 0, None: 1, "val": 3, "test": 4}  # other names between
 
 
-def check_files(
-    paths: Sequence[Path], *, images: Path | None = None, bands: BandConfig | None = None
-) -> CheckReport:
+def check_files(paths: Sequence[Path], *, images: Path | None = None, bands: BandConfig | None = None) -> CheckReport:
     """Check caption files: each on its own, and all against one another.
 
     A file that cannot be used is a problem in the report; the others are checked all the same.
@@ -71,9 +69,7 @@ def check_captions(sets: Mapping[str, CaptionSet], *, bands: BandConfig | None =
         >>> report.warnings[0].message
         'demo train and demo test: 1 of 1 images of the latter stand in the former, pixel for pixel'
     """
-    inventories = {
-        name: take_inventory(captions, bands=bands, with_footprints=True) for name, captions in sets.items()
-    }
+    inventories = {name: take_inventory(captions, bands=bands, with_footprints=True) for name, captions in sets.items()}
     parts = [part for name, inventory in inventories.items() for part in _parts(name, inventory)]
     texts = sorted({text for part in parts for text in part.texts})
     near: dict[str, set[str]] = defaultdict(set)

@@ -75,7 +75,6 @@ def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int |
         display: Whether the bands are to be shown.
         max_side: As for :func:`read_bands`.
     """
-    import rasterio
     from rasterio.enums import Resampling
 
     with opened(path) as source:
@@ -89,7 +88,7 @@ def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int |
                 masked=True,
                 resampling=Resampling.nearest if is_complex else Resampling.average,
             )
-        except (rasterio.errors.RasterioError, MemoryError) as error:
+        except Exception as error:  # GDAL's own errors are not all rasterio's
             raise _unreadable(path, error) from None
         dtype = np.dtype(source.dtypes[numbers[0] - 1])
         scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
@@ -140,7 +139,9 @@ def opened(path: Path) -> Iterator[Any]:
             raise InputError(f"{path}: neither GeoTIFF, JPEG 2000, PNG nor JPEG", remedy="convert it, or remove it")
         with ignoring(rasterio.errors.NotGeoreferencedWarning):  # most images here are not
             source = rasterio.open(str(path), driver=driver)
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # GDAL's own errors are not all rasterio's
         raise _unreadable(path, error) from None
     with source:
         yield source
