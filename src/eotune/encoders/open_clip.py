@@ -1,53 +1,88 @@
 """open_clip models by name: checkpoint files without open_clip installed, its own tags through the interop extra."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from eotune.core.errors import InputError
-from eotune.core.lookup import require
+from eotune.core.lookup import require, unknown_name
 from eotune.encoders.hf import HFDualEncoder
-from eotune.encoders.open_clip_weights import MEAN, STD, architecture, read_state_dict, to_transformers
+from eotune.encoders.open_clip_weights import MEAN, STD, Activation, architecture, read_state_dict, to_transformers
 from eotune.encoders.preprocess import ImageTransform
-from eotune.encoders.pretrained import checked_size, read_tokenizer
+from eotune.encoders.pretrained import checked_size, first_line, read_tokenizer
 
 TOKENIZER = "openai/clip-vit-base-patch32"
+_CHECKPOINTS = {".pt", ".pth", ".bin", ".safetensors"}
 
 
 def load_open_clip(source: str, *, image_size: int | None = None) -> HFDualEncoder:
     """Load ``ARCH@FILE`` (converted here) or ``ARCH@TAG`` (fetched by open_clip, from the interop extra).
 
-    The activation is QuickGELU where ARCH ends in ``-quickgelu`` or TAG is ``openai``, else GELU: GeoRSCLIP, RemoteCLIP
-    and SkyCLIP of ViT-B/32 were trained with GELU on open_clip's ``ViT-B-32``; name ``ViT-B-32-quickgelu`` for weights
-    that continue OpenAI's. The tokenizer is taken from tokenizer files beside the checkpoint, else from
-    the hub model openai/clip-vit-base-patch32.
+    Weights do not show their activation. For a FILE, ARCH decides: QuickGELU where it ends in ``-quickgelu``, else
+    GELU; docs/encoders.md lists which released checkpoint needs which. For a TAG, open_clip knows, and so it does the
+    preprocessing. The result is recorded as ``hidden_act`` in the model's configuration. A FILE's tokenizer is taken
+    from tokenizer files beside it, else from the hub model openai/clip-vit-base-patch32.
+
+    Args:
+        source: As above.
+        image_size: Side of the square that the model sees; None takes the model's own.
 
     Raises:
-        InputError: The architecture is unknown, the file is wrong, or the extra is missing.
+        InputError: The architecture or the tag is unknown, or the file is wrong.
+        MissingExtraError: A tag is named and open_clip is not installed.
     """
     name, _, weights = source.partition("@")
-    arch, activation = architecture(name)
+    architecture(name)
     if not weights:
         raise InputError(f"open_clip:{source}", remedy="write open_clip:ARCH@FILE or open_clip:ARCH@TAG")
     path = Path(weights)
-    if path.suffix in {".pt", ".pth", ".bin", ".safetensors"} or path.exists():
-        state = read_state_dict(path)
-    else:
-        activation = "quick_gelu" if weights == "openai" else activation
-        open_clip = require("open_clip", "interop")
-        try:
-            state = open_clip.create_model(name, pretrained=weights).state_dict()
-        except (RuntimeError, OSError) as error:
-            raise InputError(
-                f"open_clip:{source}: {str(error).splitlines()[0][:200]}", remedy="see open_clip.list_pretrained()"
-            ) from None
-    return assemble(to_transformers(state, arch, activation, source=source), _tokenizer(path), image_size)
+    if path.suffix in _CHECKPOINTS or path.exists():
+        arch, activation = architecture(name)
+        model = to_transformers(read_state_dict(path), arch, activation, source=source)
+        return _assemble(model, ImageTransform(arch.image_size, mean=MEAN, std=STD), _tokenizer(path), image_size)
+    return _load_tag(name, weights, require("open_clip", "interop"), image_size)
 
 
-def assemble(model: Any, tokenizer: Any, image_size: int | None) -> HFDualEncoder:
-    """Return the encoder around a converted model, with CLIP's preprocessing; the activation is in its config."""
-    vision = model.config.vision_config
-    size = vision.image_size if image_size is None else checked_size(image_size, vision.patch_size, "the model")
-    return HFDualEncoder(model, tokenizer, ImageTransform(size, "shortest", "bicubic", MEAN, STD))
+def _load_tag(name: str, tag: str, open_clip: ModuleType, image_size: int | None) -> HFDualEncoder:
+    known = open_clip.get_pretrained_cfg(name, tag)
+    if not known:
+        raise unknown_name(f"tag of open_clip's {name}", tag, open_clip.list_pretrained_tags_by_model(name))
+    arch, said = architecture(name)
+    activation: Activation = "quick_gelu" if known.get("quick_gelu") else "gelu"
+    if said == "quick_gelu" != activation:
+        raise InputError(
+            f"open_clip:{name}@{tag}: these weights were trained with GELU",
+            remedy=f"write open_clip:{name.removesuffix('-quickgelu')}@{tag}",
+        )
+    try:
+        fetched = open_clip.create_model(name, pretrained=tag, force_quick_gelu=activation == "quick_gelu")
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"open_clip:{name}@{tag}: {first_line(error)}", remedy="check the network, or name a downloaded file"
+        ) from None
+    how = fetched.visual.preprocess_cfg
+    transform = ImageTransform(arch.image_size, how["resize_mode"], how["interpolation"], how["mean"], how["std"])
+    model = to_transformers(fetched.state_dict(), arch, activation, source=f"{name}@{tag}")
+    return _assemble(model, transform, tokenizer_of(open_clip.get_tokenizer(name)), image_size)
+
+
+def _assemble(model: Any, transform: ImageTransform, tokenizer: Any, image_size: int | None) -> HFDualEncoder:
+    if image_size not in (None, transform.size):
+        transform = transform.at(checked_size(image_size, model.config.vision_config.patch_size, "the model"))
+    return HFDualEncoder(model, tokenizer, transform)
+
+
+def tokenizer_of(simple: Any) -> Any:
+    """Return transformers' form of open_clip's own tokenizer, from the vocabulary that it carries.
+
+    Args:
+        simple: An ``open_clip.tokenizer.SimpleTokenizer``.
+    """
+    from transformers import CLIPTokenizer
+
+    renamed = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {renamed.get(token, token): number for token, number in simple.encoder.items()}
+    return CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=simple.context_length)
 
 
 def _tokenizer(path: Path) -> Any:

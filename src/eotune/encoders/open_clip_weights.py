@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
+from eotune.encoders.pretrained import check_keys, first_line
 
 Activation = Literal["gelu", "quick_gelu"]
 
@@ -90,10 +91,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
                 warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for a broken or refused file
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path}: is no checkpoint of plain tensors ({first})",
-            remedy="files with pickled objects are not loaded; save the state dict alone, or as safetensors",
+            f"{path}: is no checkpoint of plain tensors ({first_line(error)[:160]})",
+            remedy="check that the file is complete"
+            if path.suffix == ".safetensors"
+            else "pickled objects are not loaded, they can run code; save the state dict alone, or as safetensors",
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -131,22 +133,14 @@ def to_transformers(state: Mapping[str, Tensor], arch: Architecture, activation:
             )
         )
     wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
-    missing = sorted(set(wanted) - set(renamed))
+    missing = set(wanted) - set(renamed)
     wrong = [
         f"{name} {tuple(renamed[name].shape)} instead of {tuple(shape)}"
         for name, shape in wanted.items()
         if name in renamed and renamed[name].shape != shape
     ]
-    unexpected += sorted(set(renamed) - set(wanted))
-    if missing or unexpected or wrong:
-        parts = [
-            f"{label} {len(keys)} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})"
-            for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
-            if keys
-        ]
-        raise InputError(
-            f"{source}: keys do not fit the architecture: {'; '.join(parts)}", remedy="check the architecture's name"
-        )
+    unexpected += set(renamed) - set(wanted)
+    check_keys(source, missing, unexpected, wrong)
     model.to_empty(device="cpu")
     buffers = {
         name: torch.arange(buffer.shape[-1]).expand(buffer.shape).clone() for name, buffer in model.named_buffers()
