@@ -4,31 +4,8 @@ import sys
 
 import pytest
 
-from eotune.cli.main import COMMANDS, main
+from eotune.cli.main import COMMANDS
 from eotune.core.errors import EotuneError, InterruptedRunError
-from eotune.data.scenes import write_dataset
-
-
-@pytest.fixture(scope="session")
-def scenes(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("scenes"), {"train": 2, "validation": 1, "test": 1}, size=32)
-
-
-@pytest.fixture
-def eotune(monkeypatch, capsys):
-    """Run the command line in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["eotune", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_help_imports_nothing_heavy():
@@ -126,44 +103,7 @@ def test_a_defect_is_not_hidden(eotune, monkeypatch):
         eotune("doctor")
 
 
-def rows_of(scenes):
-    return [json.loads(line) for line in scenes.read_text().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("break_it", "says"),
-    [
-        (lambda row, folder: row.update(image="images/none.png"), "none.png"),
-        (lambda row, folder: row.update(image="../outside.png"), "outside"),
-        (lambda row, folder: row.update(captions=[""]), "empty"),
-        (lambda row, folder: row.update(capshuns=row.pop("captions")), "captions"),
-        (lambda row, folder: (folder / row["image"]).write_bytes(b""), "images/"),
-        (lambda row, folder: (folder / row["image"]).write_bytes((folder / row["image"]).read_bytes()[:80]), "images/"),
-    ],
-)
-def test_broken_data_is_named_and_nothing_is_half_written(eotune, tmp_path, break_it, says):
-    scenes = write_dataset(tmp_path, {"train": 2, "validation": 1, "test": 1}, size=32)
-    rows = rows_of(scenes)
-    break_it(rows[0], tmp_path)
-    scenes.write_text("\n".join(map(json.dumps, rows)))
-    recipe = tmp_path / "recipe.yaml"
-    splits = ", ".join(f"{s}: {{captions: {scenes}, split: {s}}}" for s in ("train", "validation", "test"))
-    recipe.write_text(
-        f"name: small\ntask: {{name: retrieval, {splits}}}\nencoder: tiny\nmethod: {{name: heads}}\n"
-        "training: {batch_size: 8, max_steps: 2}\n"
-    )
-    code, out, err = eotune("run", recipe, "--out", tmp_path / "run")
-    assert code == 2
-    assert out == ""
-    assert says in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "run" / "metrics.json").exists()
-    code, out, _ = eotune("check", scenes)
-    assert code == 2
-    assert says in out
-
-
-def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
+def test_json_is_all_that_stdout_carries(eotune, scenes, rows_of, tmp_path):
     code, out, _ = eotune("evaluate", "tiny", "--data", scenes, "--split", "test", "--json")
     assert code == 0
     assert 0 <= json.loads(out)["mR"] <= 100
@@ -180,7 +120,7 @@ def test_json_is_all_that_stdout_carries(eotune, scenes, tmp_path):
     assert json.loads(out)["rows"] == sum(1 + len(row["captions"]) for row in test)
 
 
-def test_embeddings_are_unit_vectors_that_name_their_encoder(eotune, scenes, tmp_path):
+def test_embeddings_are_unit_vectors_that_name_their_encoder(eotune, scenes, rows_of, tmp_path):
     import numpy as np
     import pyarrow.parquet as pq
 

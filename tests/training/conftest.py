@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from eotune.losses.gather import gather_with_gradients
 from eotune.training.trainer import Work
 
 
@@ -31,8 +32,9 @@ class ToyModel(nn.Module):
 
 
 def toy_loss(output, targets):
-    logits = output.scale * nn.functional.normalize(output.left) @ nn.functional.normalize(output.right).T
-    return nn.functional.cross_entropy(logits, targets["row"] - targets["row"].min())
+    left, right = (gather_with_gradients(part) for part in (output.left, output.right))
+    logits = output.scale * nn.functional.normalize(left) @ nn.functional.normalize(right).T
+    return nn.functional.cross_entropy(logits, torch.arange(len(logits)))
 
 
 class ToyData(torch.utils.data.Dataset):
@@ -53,6 +55,17 @@ def collate(samples):
     return {"inputs": {"a": a, "b": b}, "targets": {"row": torch.arange(len(a))}}
 
 
+def work_of(model):
+    data = ToyData()
+
+    def evaluate():
+        model.eval()  # as an encoder's embed_* do; the trainer's next step switches dropout on again
+        with torch.no_grad():
+            return {"mR": -float(toy_loss(model(data.a, data.b), {"row": torch.arange(len(data))}))}
+
+    return Work(data, collate, toy_loss, evaluate, no_decay=frozenset({"scale", "right.bias"}))
+
+
 @pytest.fixture
 def toy():
     return ToyModel
@@ -60,17 +73,7 @@ def toy():
 
 @pytest.fixture
 def toy_work():
-    def build(model):
-        data = ToyData()
-
-        def evaluate():
-            model.eval()  # as an encoder's embed_* do; the trainer's next step switches dropout on again
-            with torch.no_grad():
-                return {"mR": -float(toy_loss(model(data.a, data.b), {"row": torch.arange(len(data))}))}
-
-        return Work(data, collate, toy_loss, evaluate, no_decay=frozenset({"scale", "right.bias"}))
-
-    return build
+    return work_of
 
 
 @pytest.fixture
