@@ -25,6 +25,7 @@ test: $(INSTALLED)  ## all tests that need no download
 
 lint: $(INSTALLED)  ## style, types, and which way imports point
 	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check --quiet src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

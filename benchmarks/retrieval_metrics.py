@@ -65,8 +65,10 @@ def main() -> None:
     median[name_of_sort] = 10 * (timed(lambda: rows.argsort(dim=1)) + timed(lambda: columns.argsort(dim=1)))
 
     product = median["bare product"]
-    print(f"{options.images} images x {len(texts)} texts, d={options.dim}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}; medians of {options.rounds}")
+    print(
+        f"{options.images} images x {len(texts)} texts, d={options.dim}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}; medians of {options.rounds}"
+    )
     for name, value in median.items():
         print(f"{name:<42}{value:>9.3f} s{value / product:>9.2f} x bare product")
     ranking = max(median["ranks"] - product, 1e-3)

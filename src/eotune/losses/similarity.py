@@ -48,6 +48,5 @@ def check_positives(positives: Tensor, similarities: Tensor) -> None:
     """
     if positives.dtype != torch.bool or positives.shape != similarities.shape:
         raise ValueError(
-            f"positives must be boolean {tuple(similarities.shape)}; "
-            f"got {positives.dtype} {tuple(positives.shape)}"
+            f"positives must be boolean {tuple(similarities.shape)}; got {positives.dtype} {tuple(positives.shape)}"
         )

@@ -58,8 +58,12 @@ def save_adapted(directory: Path, method: Method, encoder: DualEncoder) -> Path:
     (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it the folder is no adapter
     method.save(encoder, folder)
     description = Description(
-        version=__version__, encoder=origin.encoder, image_size=origin.image_size, fingerprint=origin.fingerprint,
-        method=method.config.model_dump(mode="json"), seed=origin.seed,
+        version=__version__,
+        encoder=origin.encoder,
+        image_size=origin.image_size,
+        fingerprint=origin.fingerprint,
+        method=method.config.model_dump(mode="json"),
+        seed=origin.seed,
     )
     write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
     return folder
@@ -99,8 +103,9 @@ def load_model(name: str, image_size: int | None = None) -> DualEncoder:
         return encoders.load(name, image_size=image_size)
     encoder = load_adapted(Path(name.removeprefix(_SCHEME)))
     if image_size not in (None, encoder.transform.size):
-        raise InputError(f"{name}: was adapted at {encoder.transform.size} px, not {image_size}",
-                         remedy="leave the image size out")
+        raise InputError(
+            f"{name}: was adapted at {encoder.transform.size} px, not {image_size}", remedy="leave the image size out"
+        )
     return encoder
 
 
@@ -113,8 +118,10 @@ def read_description(directory: Path) -> tuple[Path, Description]:
     folder = next((one for one in (directory / ADAPTER, directory) if (one / DESCRIPTION).is_file()), None)
     if folder is None:
         problem = "is not an adapted model" if directory.is_dir() else "no such directory"
-        raise InputError(f"{directory}: {problem} (no {ADAPTER}/{DESCRIPTION})",
-                         remedy="name a run directory, or its adapter folder, of a run that finished")
+        raise InputError(
+            f"{directory}: {problem} (no {ADAPTER}/{DESCRIPTION})",
+            remedy="name a run directory, or its adapter folder, of a run that finished",
+        )
     values = read_json(folder / DESCRIPTION)
     if not isinstance(values, dict):
         raise InputError(f"{folder / DESCRIPTION}: holds no JSON object", remedy="check that the file is complete")

@@ -104,8 +104,10 @@ class Method(ABC):
             InputError: The encoder is adapted already, or lacks what the method needs.
         """
         if encoder.pretrained_parameters is not None and self.phases():
-            raise InputError(f"encoder {encoder.name!r} is already adapted",
-                             remedy="export it merged and name the exported directory, or name its base encoder")
+            raise InputError(
+                f"encoder {encoder.name!r} is already adapted",
+                remedy="export it merged and name the exported directory, or name its base encoder",
+            )
         self.origin = Origin(encoder.name, encoder.transform.size, encoder.fingerprint(), seed)
         size = sum(parameter.numel() for parameter in encoder.parameters())
         trained = self._inject(encoder, seed)
@@ -244,8 +246,9 @@ def projection_path(encoder: DualEncoder, tower: Tower) -> str:
         InputError: The tower has none.
     """
     if tower.projection is None:
-        raise InputError(f"encoder {encoder.name!r} has no {tower.name} projection head",
-                         remedy="use another method, such as lora")
+        raise InputError(
+            f"encoder {encoder.name!r} has no {tower.name} projection head", remedy="use another method, such as lora"
+        )
     return tower.projection
 
 

@@ -54,8 +54,9 @@ def method_config(values: Mapping[str, Any], *, source: str = "", prefix: str = 
         InputError: Anything is wrong; the message lists every error.
     """
     if "name" not in values:
-        raise InputError(f"{source + ': ' if source else ''}'{prefix}.name' is missing",
-                         remedy=f"name one of {', '.join(names())}")
+        raise InputError(
+            f"{source + ': ' if source else ''}'{prefix}.name' is missing", remedy=f"name one of {', '.join(names())}"
+        )
     return parse(_kind(values["name"]).Config, values, source=source, prefix=prefix)
 
 

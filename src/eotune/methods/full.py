@@ -44,6 +44,8 @@ def _embeddings(encoder: DualEncoder, tower: Tower) -> set[str]:
         name
         for name in base.parameters_under(encoder, tower.path)
         if not name.startswith(blocks)
-        and any(part.startswith("embed") or part.endswith("embeddings")
-                for part in name.removeprefix(tower.path + ".").split("."))
+        and any(
+            part.startswith("embed") or part.endswith("embeddings")
+            for part in name.removeprefix(tower.path + ".").split(".")
+        )
     }

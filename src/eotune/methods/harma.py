@@ -139,8 +139,10 @@ class Method(base.Method):
         if tower.name == "image" or self.config.variant == "paper":
             visibility = Visibility(encoder.get_submodule(block.attention), causal=block.causal)
             if tower.name == "text" and visibility.name is None:
-                raise InputError(f"{block.attention}: this attention takes no mask, so text adapters would see padding",
-                                 remedy="set method.towers to image, or use another text tower")
+                raise InputError(
+                    f"{block.attention}: this attention takes no mask, so text adapters would see padding",
+                    remedy="set method.towers to image, or use another text tower",
+                )
         with base.seeded(seed, "harma", tower.name, block.path):
             adapter = GatedAdapter(block.width, self.config.bottleneck, self.config.head_count)
         adapted = AdaptedMlp(encoder.get_submodule(block.mlp), adapter, mini, visibility).to(encoder.device)
@@ -174,6 +176,8 @@ def _layer_numbers(layers: str | tuple[int, ...], tower: Tower) -> list[int]:
     wanted = range(-int(layers.removeprefix("last-")), 0) if isinstance(layers, str) else layers
     wrong = [number for number in wanted if not -depth <= number < depth]
     if wrong:
-        raise InputError(f"method.layers: the {tower.name} tower has no layer {wrong[0]}",
-                         remedy=f"it has {depth}: numbers 0 to {depth - 1}, or -1 to -{depth} from the top")
+        raise InputError(
+            f"method.layers: the {tower.name} tower has no layer {wrong[0]}",
+            remedy=f"it has {depth}: numbers 0 to {depth - 1}, or -1 to -{depth} from the top",
+        )
     return sorted({number % depth for number in wanted})

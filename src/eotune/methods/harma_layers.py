@@ -57,8 +57,10 @@ def _broadcastable(mask: object, *, causal: bool) -> Tensor:
         length = mask.shape[1]
         return visible & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril() if causal else visible
     shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-    raise InputError(f"the tower's attention uses a mask that HarMA cannot follow ({shape})",
-                     remedy="load the tower with attn_implementation='sdpa'")
+    raise InputError(
+        f"the tower's attention uses a mask that HarMA cannot follow ({shape})",
+        remedy="load the tower with attn_implementation='sdpa'",
+    )
 
 
 class TokenAttention(nn.Module):

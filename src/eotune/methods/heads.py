@@ -26,6 +26,7 @@ class Method(base.Method):
     def _inject(self, encoder: DualEncoder, _seed: int, /) -> set[str]:
         heads = base.projection_parameters(encoder)
         if not heads:
-            raise InputError(f"encoder {encoder.name!r} has no projection heads to train",
-                             remedy="use another method, such as lora")
+            raise InputError(
+                f"encoder {encoder.name!r} has no projection heads to train", remedy="use another method, such as lora"
+            )
         return heads | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())

@@ -80,8 +80,12 @@ class Method(base.Method):
                 continue
             backbone = encoder.get_submodule(path)
             settings = peft.LoraConfig(
-                r=self.config.rank, lora_alpha=self.config.alpha, lora_dropout=self.config.dropout,
-                target_modules=inside, use_dora=self.config.dora, use_rslora=self.config.rslora,
+                r=self.config.rank,
+                lora_alpha=self.config.alpha,
+                lora_dropout=self.config.dropout,
+                target_modules=inside,
+                use_dora=self.config.dora,
+                use_rslora=self.config.rslora,
                 base_model_name_or_path=getattr(backbone, "name_or_path", "") or None,
             )
             with base.seeded(seed, "lora", name):
@@ -158,14 +162,19 @@ def _target_paths(encoder: DualEncoder, config: LoraConfig) -> list[str]:
     """
     blocks = [block for tower in base.chosen_towers(encoder, config.towers) for block in tower.blocks]
     roots = [block.attention if config.targets == "attention" else block.path for block in blocks]
-    linear = [name for name, module in encoder.named_modules()
-              if isinstance(module, nn.Linear) and any(name.startswith(root + ".") for root in roots)]
+    linear = [
+        name
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear) and any(name.startswith(root + ".") for root in roots)
+    ]
     if isinstance(config.targets, str):
         return linear
     known = {name.rpartition(".")[2] for name in linear}
     for target in config.targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
             near = nearest(target, known)
-            raise InputError(f"method.targets: no linear layer {target!r} in the blocks of {encoder.name!r}",
-                             remedy=f"{f'did you mean {near!r}? ' if near else ''}Known: {', '.join(sorted(known))}")
+            raise InputError(
+                f"method.targets: no linear layer {target!r} in the blocks of {encoder.name!r}",
+                remedy=f"{f'did you mean {near!r}? ' if near else ''}Known: {', '.join(sorted(known))}",
+            )
     return [name for name in linear if any(f".{name}".endswith(f".{target}") for target in config.targets)]

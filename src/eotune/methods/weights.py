@@ -41,13 +41,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors ({error})",
-                         remedy="check that the file was copied whole") from None
+        raise InputError(
+            f"{path}: cannot be read as safetensors ({error})", remedy="check that the file was copied whole"
+        ) from None
 
 
 def _pickle_error(path: Path) -> InputError:
-    return InputError(f"{path}: is a pickle, which could run code when read",
-                      remedy="convert it with safetensors.torch.save_file on a machine that trusts it")
+    return InputError(
+        f"{path}: is a pickle, which could run code when read",
+        remedy="convert it with safetensors.torch.save_file on a machine that trusts it",
+    )
 
 
 def fill(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: Path) -> None:
@@ -75,12 +78,17 @@ def check_fit(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor], s
     if unknown := sorted(weights.keys() - shapes.keys()):
         near = nearest(unknown[0], shapes)
         problems.append(f"unknown {_some(unknown)}" + (f" (nearest: {near!r})" if near else ""))
-    if other := [f"{name} is {tuple(weights[name].shape)}, not {tuple(shape)}" for name, shape in sorted(shapes.items())
-                 if name in weights and weights[name].shape != shape]:
+    if other := [
+        f"{name} is {tuple(weights[name].shape)}, not {tuple(shape)}"
+        for name, shape in sorted(shapes.items())
+        if name in weights and weights[name].shape != shape
+    ]:
         problems.append(f"shapes differ: {_some(other)}")
     if problems:
-        raise InputError(f"{source}: does not fit the encoder and the method: {'; '.join(problems)}",
-                         remedy="use the encoder and the settings it was trained with")
+        raise InputError(
+            f"{source}: does not fit the encoder and the method: {'; '.join(problems)}",
+            remedy="use the encoder and the settings it was trained with",
+        )
 
 
 def _some(names: Iterable[str]) -> str:

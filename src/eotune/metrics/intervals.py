@@ -11,9 +11,7 @@ from eotune.core.seeds import generator
 _RESAMPLES_AT_ONCE = 64  # fixed: bounds memory, and no setting may change what is drawn
 
 
-def bootstrap_ratios(
-    sums: np.ndarray, sizes: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> np.ndarray:
+def bootstrap_ratios(sums: np.ndarray, sizes: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """Resample groups with replacement and return the ratio of sums in each resample (Efron, 1979).
 
     A group (an image with its captions) is drawn whole. The draws depend on n and the seed only: two runs over the
@@ -105,9 +103,7 @@ def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
     return Estimate(mean, mean - half, mean + half, n)
 
 
-def paired_difference(
-    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95
-) -> Estimate:
+def paired_difference(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Return the mean of ``first - second`` over seeds with Student's t-interval.
 
     Pairs by seed share data order and initialisation, so their common luck cancels: the interval is usually far
