@@ -15,6 +15,7 @@ VARIANTS = [
     {"name": "full", "towers": "image", "freeze_embeddings": True, "logit_scale": "frozen"},
     *({"name": "harma", "bottleneck": 16, "share": share} for share in ("layers", "modalities", "none")),
     {"name": "harma", "bottleneck": 32, "layers": "last-1", "heads": True},
+    {"name": "harma", "bottleneck": 16, "input_norm": True},
     {"name": "harma", "bottleneck": 16, "towers": "text", "logit_scale": "frozen"},
     {"name": "harma", "bottleneck": 16, "variant": "released"},
     {"name": "adapter", "placement": "pfeiffer", "share": "layers", "activation": "relu", "heads": True},

@@ -78,6 +78,16 @@ def test_block_follows_the_equations(causal, lengths, with_mini):
     torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_input_norm_standardises_each_token():
+    adapter = randomised(GatedAdapter(C, B, HEADS))
+    normed = GatedAdapter(C, B, HEADS, input_norm=True)
+    normed.load_state_dict(adapter.state_dict())
+    m = 0.01 * torch.randn(N, T, C)
+    standard = (m - m.mean(-1, keepdim=True)) / (m.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    options = {"mask": None, "causal": False}
+    torch.testing.assert_close(normed(m, None, **options), adapter(standard, None, **options))
+
+
 def test_start_is_exactly_the_frozen_module():
     block = AdaptedMlp(nn.Linear(C, C), GatedAdapter(C, B, HEADS), MiniAdapter(B, HEADS), None)
     x = torch.randn(N, T, C)

@@ -38,6 +38,9 @@ class HarmaConfig(base.TrainedConfig):
             depth in both towers; ``none``.
         towers: Which towers are adapted.
         layers: ``all``, ``last-k`` (such as ``last-4``), or a list of layer numbers from 0, negative ones from the top.
+        input_norm: Whether adapters see m normalised over its width (a LayerNorm without parameters). Ours, not the
+            source's: the MLP's output is small in many models, the adapters' attention then starts all but uniform and
+            they learn slowly (docs/methods/harma.md).
         heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
     """
 
@@ -48,6 +51,7 @@ class HarmaConfig(base.TrainedConfig):
     share: Literal["all", "layers", "modalities", "none"] = "all"
     towers: Literal["both", "image", "text"] = "both"
     layers: str | tuple[int, ...] = "all"
+    input_norm: bool = False
     heads: bool = False
 
     @field_validator("layers", mode="before")
@@ -144,7 +148,9 @@ class Method(base.Method):
                     remedy="set method.towers to image, or use another text tower",
                 )
         with base.seeded(seed, "harma", tower.name, block.path):
-            adapter = GatedAdapter(block.width, self.config.bottleneck, self.config.head_count)
+            adapter = GatedAdapter(
+                block.width, self.config.bottleneck, self.config.head_count, input_norm=self.config.input_norm
+            )
         adapted = AdaptedMlp(encoder.get_submodule(block.mlp), adapter, mini, visibility).to(encoder.device)
         encoder.set_submodule(block.mlp, adapted)
         return adapted

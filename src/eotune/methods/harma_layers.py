@@ -127,11 +127,13 @@ class MiniAdapter(nn.Module):
 class GatedAdapter(nn.Module):
     """The multimodal gated adapter: ``W_up (s * z + (1 - s) * h)`` of the frozen MLP's output m.
 
-    ``z = GELU(W_down m)``; ``h = MHA(S(MHA(z)))``, the same MHA twice; s a learned gate. W_up starts at zero.
+    ``z = GELU(W_down m)``; ``h = MHA(S(MHA(z)))``, the same MHA twice; s a learned gate. W_up starts at zero. With
+    ``input_norm``, m is normalised over its width first.
     """
 
-    def __init__(self, width: int, bottleneck: int, heads: int) -> None:
+    def __init__(self, width: int, bottleneck: int, heads: int, *, input_norm: bool = False) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False) if input_norm else nn.Identity()
         self.down = nn.Linear(width, bottleneck)
         self.attention = TokenAttention(bottleneck, heads)
         self.up = _zero(nn.Linear(bottleneck, width))
@@ -139,7 +141,7 @@ class GatedAdapter(nn.Module):
 
     def forward(self, outputs: Tensor, mini: MiniAdapter | None, *, mask: Tensor | None, causal: bool) -> Tensor:
         """Map ``(n, t, c)`` to ``(n, t, c)``; without a mini-adapter, S is the identity."""
-        z = functional.gelu(self.down(outputs))
+        z = functional.gelu(self.down(self.norm(outputs)))
         h = self.attention(z, mask=mask, causal=causal)
         if mini is not None:
             h = mini(h, mask=mask, causal=causal)
