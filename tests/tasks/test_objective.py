@@ -3,7 +3,7 @@ import torch
 
 from eotune.core.config import validation_problems
 from eotune.encoders.base import DualOutput
-from eotune.losses import adaptive_triplet_loss, contrastive_loss, positives_from_ids
+from eotune.losses import adaptive_triplet_loss, contrastive_loss, positives_from_ids, triplet_loss
 from eotune.tasks.objective import DualObjective, ObjectiveConfig
 
 
@@ -36,3 +36,18 @@ def test_diagonal_positives_see_more_negatives(batch):
 
 def test_nothing_to_train_towards_is_refused():
     assert "nothing to train towards" in validation_problems(ObjectiveConfig, {"contrastive": 0})[0]
+
+
+@pytest.mark.parametrize("mining", ["sum", "hardest"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_plain_triplets_are_reduced_as_asked(batch, mining, reduction):
+    output, targets = batch
+    expected = triplet_loss(
+        output.image_embeddings,
+        output.text_embeddings,
+        positives=positives_from_ids(targets["image_ids"], targets["text_ids"]),
+        mining=mining,
+        reduction=reduction,
+    )
+    config = ObjectiveConfig(contrastive=0, triplet=mining, reduction=reduction)
+    torch.testing.assert_close(DualObjective(config)(*batch), expected)

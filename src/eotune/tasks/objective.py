@@ -88,5 +88,12 @@ class DualObjective:
                 positives=positives,
             )
         else:
-            term = triplet_loss(images, texts, margin=config.margin, mining=config.triplet, positives=positives)
+            term = triplet_loss(
+                images,
+                texts,
+                margin=config.margin,
+                mining=config.triplet,
+                reduction=config.reduction,
+                positives=positives,
+            )
         return total + config.triplet_weight * term
