@@ -31,10 +31,13 @@ class ToyModel(nn.Module):
         return ToyOutput(self.left(a), self.right(b), self.scale.exp())
 
 
-def toy_loss(output, targets):
-    left, right = (gather_with_gradients(part) for part in (output.left, output.right))
-    logits = output.scale * nn.functional.normalize(left) @ nn.functional.normalize(right).T
+def contrast(left, right, scale):
+    logits = scale * nn.functional.normalize(left) @ nn.functional.normalize(right).T
     return nn.functional.cross_entropy(logits, torch.arange(len(logits)))
+
+
+def toy_loss(output, targets):
+    return contrast(*(gather_with_gradients(part) for part in (output.left, output.right)), output.scale)
 
 
 class ToyData(torch.utils.data.Dataset):
@@ -61,7 +64,8 @@ def work_of(model):
     def evaluate():
         model.eval()  # as an encoder's embed_* do; the trainer's next step switches dropout on again
         with torch.no_grad():
-            return {"mR": -float(toy_loss(model(data.a, data.b), {"row": torch.arange(len(data))}))}
+            output = model(data.a, data.b)  # in the main process alone: nothing to gather here
+            return {"mR": -float(contrast(output.left, output.right, output.scale))}
 
     return Work(data, collate, toy_loss, evaluate, no_decay=frozenset({"scale", "right.bias"}))
 
