@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +10,7 @@ from eotune.data.captions import read_captions
 from eotune.methods.adapted import load_model
 from eotune.runs import execute as module
 from eotune.runs.execute import execute
+from eotune.runs.recipe import parse_recipe
 from eotune.tasks.retrieval import evaluate_retrieval
 
 
@@ -70,8 +73,6 @@ def test_an_interrupted_run_ends_at_the_same_figures(recipe, tmp_path, monkeypat
 
 
 def test_bad_data_leaves_nothing_behind(recipe_values, tmp_path):
-    from eotune.runs.recipe import parse_recipe
-
     values = recipe_values()
     values["task"]["test"]["captions"] = str(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match=r"none\.jsonl"):
@@ -80,11 +81,78 @@ def test_bad_data_leaves_nothing_behind(recipe_values, tmp_path):
 
 
 def test_strict_refuses_a_test_split_that_was_trained_on(recipe_values, tmp_path, capsys):
-    from eotune.runs.recipe import parse_recipe
-
     values = recipe_values("frozen")
     values["task"]["train"] = values["task"]["test"]
     with pytest.raises(InputError, match=r"train and test share \d+ images"):
         execute(parse_recipe(values), tmp_path / "run", strict=True)
     execute(parse_recipe(values), tmp_path / "run")
     assert "warning: train and test share " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["frozen", "lora", "harma", "linear"])
+def test_a_test_split_added_later_gives_the_files_of_a_direct_run(recipe, tmp_path, monkeypatch, method):
+    direct, later = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    rows = execute(recipe(method), direct)
+    validation = execute(recipe(method), later, splits=("validation",))
+    assert {row["split"] for row in validation} == {"validation"}
+    assert not (later / "report.html").exists()
+    assert not (later / "embeddings.npz").exists()
+    monkeypatch.setattr(module, "fit", None)  # it is not trained again
+    assert execute(recipe(method), later, resume=True) == rows
+
+    names = [{path.relative_to(run) for path in run.rglob("*") if path.is_file()} for run in (direct, later)]
+    assert names[0] == names[1]
+    timed = {"log.jsonl", "summary.json", "environment.json", "learning_curve.png", "report.html"}
+    for name in names[0]:
+        if name.name not in timed:
+            assert (direct / name).read_bytes() == (later / name).read_bytes(), name
+
+
+def test_a_report_that_was_not_written_is_written_on_resuming(recipe, tmp_path, monkeypatch):
+    def killed(run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            execute(recipe("frozen"), tmp_path / "run")
+    assert not (tmp_path / "run" / "report.html").exists()
+    rows = execute(recipe("frozen"), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert sum(row["primary"] for row in rows) == 1
+
+
+def test_checkpoints_that_were_half_removed_are_not_resumed_from(recipe, tmp_path, monkeypatch):
+    whole = shutil.rmtree
+
+    def half(path, **rest):
+        if "checkpoint-" in str(path) or not Path(path).exists():
+            return whole(path, **rest)
+        next(Path(path).rglob("checkpoint-*/trained.safetensors")).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", half)
+        with pytest.raises(KeyboardInterrupt):
+            execute(recipe("heads"), tmp_path / "run")
+    rows = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert execute(recipe("heads"), tmp_path / "run", resume=True) == rows
+    assert {path.name for path in (tmp_path / "run").glob(".*")} == {".lock"}
+
+
+def test_the_checksum_of_a_split_is_that_of_its_images_and_captions(recipe_values, captions, tmp_path):
+    def digests(name, text):
+        file = captions.with_name(name)
+        file.write_text(text)
+        values = recipe_values("frozen")
+        for split in ("train", "validation", "test"):
+            values["task"][split]["captions"] = str(file)
+        execute(parse_recipe(values), tmp_path / name, splits=("validation",))
+        splits = json.loads((tmp_path / name / "data.json").read_text())["splits"]
+        return [splits[split]["sha256"] for split in ("train", "validation", "test")]
+
+    lines = [json.loads(line) for line in captions.read_text().splitlines()]
+    first = digests("copy.jsonl", captions.read_text())
+    next(line for line in lines if line["split"].startswith("val"))["captions"][0] += " again"
+    second = digests("changed.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True, False, True]

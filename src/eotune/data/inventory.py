@@ -44,6 +44,10 @@ class Inventory:
             problems=(),
         )
 
+    def pixels(self) -> tuple[bytes | None, ...]:
+        """Return the digest of each image's pixels: equal exactly where they are. None for one that cannot be read."""
+        return tuple(None if one is None else one.pixels for one in self.fingerprints)
+
 
 def take_inventory(
     captions: CaptionSet, *, bands: BandConfig | None = None, with_footprints: bool = False

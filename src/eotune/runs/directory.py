@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
@@ -17,6 +17,7 @@ from eotune.training.processes import from_main, is_main, wait_for_all
 from eotune.training.trainer import COMPLETE
 
 FINISHED = "metrics.json"
+_DISCARDED = ".discarded"
 
 
 class RunDirectory:
@@ -65,9 +66,9 @@ class RunDirectory:
         existed = path.is_dir()
         is_new = not existed or not any(path.iterdir())
         path.mkdir(parents=True, exist_ok=True)
-        with (path / ".lock").open("a") as lock:
-            _lock(lock, path)
-            run = cls(path, finished=from_main(_is_finished(path)))
+        with held(path):
+            shutil.rmtree(path / _DISCARDED, ignore_errors=True)
+            run = cls(path, finished=from_main(is_finished(path)))
             if not run.finished:
                 run._drop_torn_line()
             try:
@@ -88,7 +89,7 @@ class RunDirectory:
         if not is_main():
             return
         file = self.path / "recipe.yaml"
-        if file.is_file() and (changed := _differences(file.read_text(encoding="utf-8"), recipe)):
+        if file.is_file() and (changed := recipe_differences(file.read_text(encoding="utf-8"), recipe)):
             raise InputError(
                 f"{self.path}: was begun with another recipe ({', '.join(changed[:5])})",
                 remedy=f"resume with {file}, or choose another --out",
@@ -114,8 +115,9 @@ class RunDirectory:
         checkpoints = self.path / "checkpoints"
         if keep_checkpoints and checkpoints.exists():
             checkpoints.rename(self.path / "kept_checkpoints")
-        else:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+        elif checkpoints.exists():
+            checkpoints.rename(self.path / _DISCARDED)  # at once: nobody resumes from half of them
+            shutil.rmtree(self.path / _DISCARDED, ignore_errors=True)
 
     def _drop_torn_line(self) -> None:
         """Cut a last line that a crash left without its end."""
@@ -146,7 +148,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def _is_finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
+    """Tell whether a run was brought to its end, on the splits that its metrics.json has."""
     return (path / FINISHED).is_file() and not (path / "checkpoints").exists()
 
 
@@ -156,8 +159,13 @@ def _withdraw(path: Path, *, keep_folder: bool) -> None:
         path.mkdir()
 
 
-def _differences(old: str, new: str) -> list[str]:
-    """Return the dotted keys whose values differ between two recipes."""
+def recipe_differences(old: str, new: str) -> list[str]:
+    """Return the dotted keys whose values differ between two recipes in YAML.
+
+    Example:
+        >>> recipe_differences("{seed: 0, task: {name: a}}", "{seed: 0, task: {name: b}}")
+        ['task.name']
+    """
 
     def flat(value: Any, key: str = "") -> dict[str, Any]:
         if not isinstance(value, dict) or not value:
@@ -169,10 +177,18 @@ def _differences(old: str, new: str) -> list[str]:
     return sorted(key for key in {*before, *after} if before.get(key, absent) != after.get(key, absent))
 
 
-def _lock(stream: IO[str], path: Path) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(
-            f"{path}: another process is writing there", remedy="wait for it, or choose another --out"
-        ) from None
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a directory against other processes that write there.
+
+    Raises:
+        InputError: One does already.
+    """
+    with (path / ".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{path}: another process is writing there", remedy="wait for it, or choose another --out"
+            ) from None
+        yield

@@ -2,39 +2,50 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from eotune.core.errors import InputError
-from eotune.core.files import sha256, write_json
+from eotune.core.files import write_json
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed, seed_everything
-from eotune.data.captions import listed_error
-from eotune.data.inventory import take_inventory
-from eotune.data.leaks import leaks
 from eotune.encoders.base import DualEncoder
-from eotune.methods.adapted import load_model, save_adapted
-from eotune.methods.base import parameter_counts
+from eotune.methods.adapted import ADAPTER, save_adapted
+from eotune.methods.base import Method, parameter_counts
 from eotune.methods.by_name import create
 from eotune.runs.card import write_card
-from eotune.runs.directory import RunDirectory
+from eotune.runs.describe_data import describe_data, judge_leaks
+from eotune.runs.directory import FINISHED, RunDirectory
 from eotune.runs.environment import environment
-from eotune.runs.measure import measure
+from eotune.runs.measure import measure, split_rows, write_test_files
 from eotune.runs.plots import write_plots
 from eotune.runs.recipe import Recipe
-from eotune.runs.report import write_report
+from eotune.runs.report import REPORT, write_report
+from eotune.runs.workshop import Workshop
 from eotune.tasks.features import FeatureTraining
-from eotune.tasks.retrieval import CaptionData, RetrievalData, RetrievalTraining, read_data
+from eotune.tasks.image_training import ImageTraining
+from eotune.tasks.retrieval import RetrievalData, read_data
+from eotune.tasks.shared_images import SharedImages
 from eotune.training.fit import FitResult, fit, peak_memory_mb
-from eotune.training.processes import is_main, join_processes
+from eotune.training.processes import from_main, is_main, join_processes
 from eotune.training.trackers import check_trackers, tracker_callbacks
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("validation", "test")
 
 
-def execute(recipe: Recipe, out: Path, *, resume: bool = False, strict: bool = False) -> list[dict[str, Any]]:
+def execute(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    strict: bool = False,
+    splits: Sequence[str] = SPLITS,
+    workshop: Workshop | None = None,
+) -> list[dict[str, Any]]:
     """Run ``recipe`` into the directory ``out``.
 
     Under ``accelerate launch`` or ``torchrun`` every process calls this; the main one writes.
@@ -44,6 +55,9 @@ def execute(recipe: Recipe, out: Path, *, resume: bool = False, strict: bool = F
         out: The run directory; an existing one is refused unless ``resume``.
         resume: Continue an interrupted run; a finished one returns its figures.
         strict: Refuse, instead of warn, where the test split shares images with training.
+        splits: What is measured. A run that was measured on ``validation`` alone has neither card nor report; called
+            again with ``test`` and ``resume``, it gets them without being trained again.
+        workshop: What the runs of this process share.
 
     Returns:
         The rows of metrics.json; none in processes other than the main one.
@@ -55,50 +69,80 @@ def execute(recipe: Recipe, out: Path, *, resume: bool = False, strict: bool = F
     """
     join_processes(cpu=recipe.training.device == "cpu")
     RunDirectory.check(out, resume=resume)
-    check_trackers(recipe.training.report_to)
+    check_machine(recipe)
     started = time.perf_counter()
+    shared = workshop or Workshop(keep_encoder=False)
     data = read_data(recipe.task, recipe.seed)
-    description = _describe_data(recipe, data)
-    _judge_leaks(description["leaks"], strict=strict)
+    description = describe_data(recipe, data, shared)
+    judge_leaks(description["leaks"], strict=strict)
     seed_everything(recipe.seed)
-    encoder = load_model(recipe.encoder.name, image_size=recipe.encoder.image_size)
+    encoder = shared.encoder(recipe.encoder)
     method = create(recipe.method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
     with RunDirectory.open(out, resume=resume) as run:
-        if run.finished:
+        missing = _unmeasured(run, splits)
+        if run.finished and not missing:
             _tell(f"{out}: already finished")
             return run.metrics() if is_main() else []
         run.describe(recipe=recipe.to_yaml(), environment=environment(seed=recipe.seed), data=description)
-        run.log("start", resumed=resume, method=recipe.method["name"], seed=recipe.seed)
-        fits = _train(recipe, data, encoder, method, run, resume=resume)
+        if recipe.training.device != "cpu" and torch.cuda.is_available():
+            encoder.cuda()
+        if run.finished:
+            method.load(encoder, run.path / ADAPTER)
+        else:
+            run.log("start", resumed=resume, method=recipe.method["name"], seed=recipe.seed)
+            fits = _train(recipe, data, encoder, method, run, shared.images, resume=resume)
+            if is_main():
+                save_adapted(run.path, method, encoder)
         if not is_main():
             return []
-        save_adapted(run.path, method, encoder)
-        base = load_model(recipe.encoder.name, image_size=recipe.encoder.image_size).to(encoder.device)
-        rows = measure(recipe, data, {"zero-shot": base, "adapted": encoder}, run.path)
-        _finish(recipe, encoder, fits, rows, run, seconds=time.perf_counter() - started)
+        rows = _measure(recipe, data, encoder, missing, run, shared)
+        if run.finished:
+            rows = [row for row in run.metrics() if row["split"] not in missing] + rows
+        else:
+            _summarise(encoder, fits, run, seconds=time.perf_counter() - started, own_process=workshop is None)
+        _finish(recipe, rows, run)
         return rows
 
 
-def _train(
-    recipe: Recipe, data: RetrievalData, encoder: DualEncoder, method: Any, run: RunDirectory, *, resume: bool
-) -> list[FitResult]:
-    import torch
+def check_machine(recipe: Recipe) -> None:
+    """Refuse what this machine does not have.
 
-    training = recipe.training
-    if training.device == "cuda" and not torch.cuda.is_available():
+    Raises:
+        InputError: A GPU is asked for and none is visible, or a tracker is not installed.
+    """
+    check_trackers(recipe.training.report_to)
+    if recipe.training.device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device is cuda, but no GPU is visible", remedy="set training.device to auto or cpu")
-    if training.device != "cpu" and torch.cuda.is_available():
-        encoder.cuda()
+
+
+def _unmeasured(run: RunDirectory, splits: Sequence[str]) -> list[str]:
+    """Return the splits that are yet to be measured; what is drawn from the test split's figures belongs to it."""
+    rows = run.metrics() if run.finished and is_main() else []
+    done = {row["split"] for row in rows} - (set() if (run.path / REPORT).is_file() else {"test"})
+    return from_main([split for split in splits if split not in done])
+
+
+def _train(
+    recipe: Recipe,
+    data: RetrievalData,
+    encoder: DualEncoder,
+    method: Method,
+    run: RunDirectory,
+    images: SharedImages,
+    *,
+    resume: bool,
+) -> list[FitResult]:
+    training = recipe.training
     phases = method.phases()
     if not phases:
         return []
     if training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
-    training_on = functools.cache(lambda kind: kind(recipe.task, data, encoder, training, recipe.seed))
+    training_on = functools.cache(lambda kind: kind(recipe.task, data, encoder, training, recipe.seed, images))
     fits = []
     for phase in phases:
-        shared = training_on(RetrievalTraining if phase.on_features is None else FeatureTraining)
+        shared = training_on(ImageTraining if phase.on_features is None else FeatureTraining)
         run.log("phase", name=phase.name)
         _tell(f"{recipe.name}: phase {phase.name}, {len(shared.pairs)} pairs an epoch")
         work = shared.work(phase, frozenset(method.no_decay(encoder)))
@@ -118,24 +162,41 @@ def _train(
     return fits
 
 
-def _finish(
+def _measure(
     recipe: Recipe,
+    data: RetrievalData,
     encoder: DualEncoder,
-    fits: list[FitResult],
-    rows: list[dict[str, Any]],
+    splits: Sequence[str],
     run: RunDirectory,
-    *,
-    seconds: float,
+    workshop: Workshop,
+) -> list[dict[str, Any]]:
+    """Return the rows of metrics.json of some splits; write what is kept of the test split."""
+    precision, rows = recipe.training.precision, []
+    for split in splits:
+        captions, bands = getattr(data, split), recipe.task.bands(split)  # type: ignore[arg-type]
+        ready = workshop.images.evaluation(captions, encoder, bands=bands, description=f"decoding {split}")
+        pretrained = workshop.zero_shot(recipe.encoder, ready, bands=bands, precision=precision, device=encoder.device)
+        measured = {"zero-shot": pretrained, "adapted": measure(ready, encoder, precision=precision)}
+        rows += split_rows(measured, ready, recipe, split)
+        if split == "test":
+            write_test_files(run.path, ready, measured)
+    return rows
+
+
+def _summarise(
+    encoder: DualEncoder, fits: list[FitResult], run: RunDirectory, *, seconds: float, own_process: bool
 ) -> None:
-    """Write what the figures say; metrics.json last of the data, then what is drawn from it."""
+    """Write summary.json: parameters, time, memory."""
     counts = parameter_counts(encoder)
     summary = {
         "trainable_parameters": counts.trainable,
+        "pretrained_parameters": counts.pretrained,
         "total_parameters": counts.total,
         "seconds": seconds,
         "training_seconds": sum(f.seconds for f in fits),
         "step_seconds": fits[-1].step_seconds if fits else None,
         "peak_memory_mb": max([peak_memory_mb(), *(f.peak_memory_mb for f in fits)]),
+        "own_process": own_process,  # else the peak counts what it shares with others
         "best_epoch": fits[-1].best_epoch if fits else None,
         "best_validation": fits[-1].best_metric if fits else None,
         "steps": sum(f.steps for f in fits),
@@ -143,43 +204,16 @@ def _finish(
     }
     write_json(run.path / "summary.json", summary)
     run.log("end", seconds=summary["seconds"], peak_memory_mb=summary["peak_memory_mb"])
-    write_json(run.path / "metrics.json", rows)
-    write_plots(run.path)
-    write_card(run.path)
-    write_report(run.path)
+
+
+def _finish(recipe: Recipe, rows: list[dict[str, Any]], run: RunDirectory) -> None:
+    """Write metrics.json, the last of the data, then what is drawn from the test split."""
+    write_json(run.path / FINISHED, rows)
+    if any(row["primary"] for row in rows):
+        write_plots(run.path)
+        write_card(run.path)
+        write_report(run.path)
     run.finish(keep_checkpoints=recipe.training.keep_checkpoints)
-
-
-def _describe_data(recipe: Recipe, data: RetrievalData) -> dict[str, Any]:
-    """Return data.json: files with checksums, sizes of splits, and what they share.
-
-    Raises:
-        InputError: Images cannot be read.
-    """
-    configs = [getattr(recipe.task, split) for split in SPLITS]
-    files = {str(one.captions): sha256(one.captions) for one in configs if isinstance(one, CaptionData)}
-    sizes, inventories = {}, {}
-    for split in SPLITS:
-        part = getattr(data, split)
-        sizes[split] = {"images": len(part), "captions": sum(len(sample.captions) for sample in part.samples)}
-        inventories[split] = take_inventory(part, bands=recipe.task.bands(split))  # type: ignore[arg-type]
-    problems = [problem for inventory in inventories.values() for problem in inventory.problems]
-    if problems:
-        raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
-    pairs = (("train", "test"), ("train", "validation"), ("validation", "test"))
-    shared = {f"{a} and {b}": leaks(inventories[a], inventories[b]).to_dict() for a, b in pairs}
-    return {"files": files, "splits": sizes, "leaks": shared}
-
-
-def _judge_leaks(found: Mapping[str, Mapping[str, Any]], *, strict: bool) -> None:
-    for pair, report in found.items():
-        shared = report.get("shared_images", 0)
-        if not shared:
-            continue
-        message = f"{pair} share {shared} images"
-        if strict and pair == "train and test":
-            raise InputError(message, remedy="remove them from training (eotune check lists them), or drop --strict")
-        _tell(f"warning: {message}; figures of the test split are too good by that")
 
 
 def _tell(message: str) -> None:

@@ -1,6 +1,7 @@
-"""The test split, read once: figures of the adapted and the pretrained model, the gain between them, examples."""
+"""Figures of the adapted and the pretrained model on a split, the gain between them, and examples."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from eotune.encoders.base import DualEncoder
 from eotune.metrics.intervals import percentile_interval
 from eotune.metrics.retrieval import RetrievalResult, recall_samples
 from eotune.runs.recipe import Recipe
-from eotune.tasks.retrieval import EvaluationSet, RetrievalData
+from eotune.tasks.retrieval import EvaluationSet
 
 FIGURES = ("mR", "i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10")
 MODELS = ("zero-shot", "adapted")
@@ -20,43 +21,49 @@ MODELS = ("zero-shot", "adapted")
 BOOTSTRAP_SEED = 0
 _RESAMPLES = 1000
 
-Vectors = tuple[np.ndarray, np.ndarray]  # of images and of captions
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on a split.
+
+    Attributes:
+        images: ``(n, d)`` embeddings.
+        texts: ``(m, d)`` embeddings.
+        result: Measured on these.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    result: RetrievalResult
 
 
-def measure(
-    recipe: Recipe, data: RetrievalData, models: Mapping[str, DualEncoder], folder: Path
-) -> list[dict[str, Any]]:
-    """Measure every model on validation and test; write the test split's embeddings, ranks and example queries.
+def measure(ready: EvaluationSet, encoder: DualEncoder, *, precision: str) -> Measured:
+    """Embed and measure a split, with bootstrap intervals.
 
     Args:
-        recipe: Of the run.
-        data: Its splits.
-        models: The models by the names of :data:`MODELS`.
-        folder: Gets embeddings.npz and queries.json.
-
-    Returns:
-        The rows of metrics.json. The gain's rows have the paired bootstrap's interval.
-
-    Raises:
-        InputError: An image cannot be read any more.
+        ready: The split.
+        encoder: The model.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
     """
-    rows: list[dict[str, Any]] = []
-    for split in ("validation", "test"):
-        captions = getattr(data, split)
-        ready = EvaluationSet(
-            captions, models["adapted"], bands=recipe.task.bands(split), description=f"decoding {split}"
-        )
-        vectors: dict[str, Vectors] = {}
-        results: dict[str, RetrievalResult] = {}
-        for label, model in models.items():
-            vectors[label] = ready.embed(model, batch_size=128, precision=recipe.training.precision)
-            results[label] = ready.measure(*vectors[label], bootstrap=_RESAMPLES, seed=BOOTSTRAP_SEED)
-            rows += metric_rows(results[label], recipe, captions.source.stem, split, label)
-        rows += gain_rows(results, ready.image_index, recipe, captions.source.stem, split)
-        if split == "test":
-            _write_embeddings(folder / "embeddings.npz", vectors, results, ready.image_index)
-            write_json(folder / "queries.json", query_examples(ready, *vectors["adapted"], results["adapted"]))
-    return rows
+    images, texts = ready.embed(encoder, batch_size=128, precision=precision)
+    return Measured(images, texts, ready.measure(images, texts, bootstrap=_RESAMPLES, seed=BOOTSTRAP_SEED))
+
+
+def split_rows(
+    measured: Mapping[str, Measured], ready: EvaluationSet, recipe: Recipe, split: str
+) -> list[dict[str, Any]]:
+    """Return the rows of metrics.json for a split: of each model of :data:`MODELS`, and of the gain between them."""
+    dataset = ready.captions.source.stem
+    results = {label: one.result for label, one in measured.items()}
+    rows = [row for label, one in results.items() for row in metric_rows(one, recipe, dataset, split, label)]
+    return rows + gain_rows(results, ready.image_index, recipe, dataset, split)
+
+
+def write_test_files(folder: Path, ready: EvaluationSet, measured: Mapping[str, Measured]) -> None:
+    """Write embeddings.npz and queries.json: embeddings, ranks and example queries of the test split."""
+    _write_embeddings(folder / "embeddings.npz", measured, ready.image_index)
+    after = measured["adapted"]
+    write_json(folder / "queries.json", query_examples(ready, after.images, after.texts, after.result))
 
 
 def metric_rows(result: RetrievalResult, recipe: Recipe, dataset: str, split: str, label: str) -> list[dict[str, Any]]:
@@ -145,14 +152,12 @@ def query_examples(
     return examples
 
 
-def _write_embeddings(
-    path: Path, vectors: Mapping[str, Vectors], results: Mapping[str, RetrievalResult], image_index: np.ndarray
-) -> None:
-    """Write embeddings (float16, for looking at) and ranks (exact, for comparing runs) of the test split."""
+def _write_embeddings(path: Path, measured: Mapping[str, Measured], image_index: np.ndarray) -> None:
+    """Write embeddings (float16, for looking at) and ranks (exact, for comparing runs)."""
     arrays: dict[str, Any] = {"image_index": image_index}
-    for label, (images, texts) in vectors.items():
-        name, ranks = label.replace("-", "_"), results[label].ranks
-        arrays[f"{name}_image"], arrays[f"{name}_text"] = images.astype(np.float16), texts.astype(np.float16)
+    for label, one in measured.items():
+        name, ranks = label.replace("-", "_"), one.result.ranks
+        arrays[f"{name}_image"], arrays[f"{name}_text"] = one.images.astype(np.float16), one.texts.astype(np.float16)
         arrays[f"{name}_image_ranks"], arrays[f"{name}_text_ranks"] = ranks.image_to_text, ranks.text_to_image
     with replaced(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)

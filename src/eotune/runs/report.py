@@ -15,6 +15,7 @@ from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import RECALLS
 
+REPORT = "report.html"  # the last file that a run writes
 _DIRECTIONS = (("i2t", "Image to text"), ("t2i", "Text to image"))
 _LEAKS = (
     ("shared_images", "equal images"),
@@ -133,7 +134,7 @@ def write_report(run: Path) -> None:
         *((name, str(version)) for name, version in environment["packages"].items()),
     ]  # fmt: skip
     page.table(["", ""], made, wrap=True)
-    write_text(run / "report.html", page.render())
+    write_text(run / REPORT, page.render())
 
 
 def cautions(files: RunFiles) -> Iterator[str]:

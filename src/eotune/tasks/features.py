@@ -1,6 +1,7 @@
 """Retrieval training on embeddings that are computed once, for phases that train nothing in front of them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from eotune.encoders.base import DualEncoder, autocast
 from eotune.methods.base import Phase
 from eotune.tasks.objective import DualObjective
 from eotune.tasks.pairs import Pairing, PairMode
-from eotune.tasks.retrieval import EvaluationSet, RetrievalConfig, RetrievalData, objective_config
+from eotune.tasks.retrieval import RetrievalConfig, RetrievalData, objective_config
+from eotune.tasks.shared_images import Features, SharedImages
 from eotune.training.config import TrainingConfig
 from eotune.training.trainer import Work
 
@@ -32,7 +34,7 @@ class FeaturePairs(Dataset[tuple[int, int]]):
         seed: Of the run.
 
     Attributes:
-        image_features: ``(n, d)``, in the order of ``captions``; set by :meth:`embed`.
+        image_features: ``(n, d)``, in the order of ``captions``; to be set, to what :meth:`embedded` returns.
         text_features: ``(k, d)``, one a different caption.
     """
 
@@ -43,8 +45,8 @@ class FeaturePairs(Dataset[tuple[int, int]]):
         self.captions = captions
         self.pairing = Pairing(captions, mode=mode, seed=seed)
 
-    def embed(self, encoder: DualEncoder, *, bands: BandConfig | None, precision: str) -> None:
-        """Compute the features, a batch of images in memory at a time.
+    def embedded(self, encoder: DualEncoder, *, bands: BandConfig | None, precision: str) -> Features:
+        """Return the features of images and texts, computed a batch of images in memory at a time.
 
         Raises:
             InputError: An image cannot be read.
@@ -57,9 +59,8 @@ class FeaturePairs(Dataset[tuple[int, int]]):
                                  batch_size=_BATCH, precision=precision)
             for start in progress(starts, description="embedding images")
         ]  # fmt: skip
-        self.image_features = torch.from_numpy(np.concatenate(images))
         texts = encoder.embed_texts(self.pairing.wording, batch_size=2 * _BATCH, precision=precision)
-        self.text_features = torch.from_numpy(texts)
+        return torch.from_numpy(np.concatenate(images)), torch.from_numpy(texts)
 
     def __len__(self) -> int:
         return len(self.pairing)
@@ -85,22 +86,36 @@ class FeatureTraining:
         encoder: After the method was applied, before anything trained: it still gives the pretrained embeddings.
         training: Settings; ``augmentation`` has nothing to act on.
         seed: Of the run.
+        images: What other runs of this process have decoded and embedded.
     """
 
     def __init__(
-        self, config: RetrievalConfig, data: RetrievalData, encoder: DualEncoder, training: TrainingConfig, seed: int
+        self,
+        config: RetrievalConfig,
+        data: RetrievalData,
+        encoder: DualEncoder,
+        training: TrainingConfig,
+        seed: int,
+        images: SharedImages | None = None,
     ) -> None:
         say("embeddings are computed once; training.augmentation is not used")
         self.config = config
         self.encoder = encoder
         self.training = training
+        images = images or SharedImages()
+        fingerprint = encoder.fingerprint()
+
+        def key(split: Literal["train", "validation"]) -> Hashable:
+            captions: CaptionSet = getattr(data, split)
+            of_data = (split, captions.root, captions.samples, repr(config.bands(split)))
+            return (*of_data, fingerprint, str(encoder.device), training.precision)
+
         self.pairs = FeaturePairs(data.train, mode=config.pairs, seed=seed)
-        self.pairs.embed(encoder, bands=config.bands("train"), precision=training.precision)
-        self.validation = EvaluationSet(
+        self.pairs.image_features, self.pairs.text_features = images.features(key("train"), self._embedded)
+        self.validation = images.evaluation(
             data.validation, encoder, bands=config.bands("validation"), description="decoding validation"
         )
-        held = self.validation.embed(encoder, batch_size=_BATCH, precision=training.precision)
-        self.held = [torch.from_numpy(features) for features in held]
+        self.held = images.features(key("validation"), self._held)
 
     def work(self, phase: Phase, no_decay: frozenset[str]) -> Work:
         """Return what a phase trains, on what and towards what.
@@ -121,6 +136,14 @@ class FeatureTraining:
             primary="mR",
             model=model,
         )
+
+    def _embedded(self) -> Features:
+        bands, precision = self.config.bands("train"), self.training.precision
+        return self.pairs.embedded(self.encoder, bands=bands, precision=precision)
+
+    def _held(self) -> Features:
+        images, texts = self.validation.embed(self.encoder, batch_size=_BATCH, precision=self.training.precision)
+        return torch.from_numpy(images), torch.from_numpy(texts)
 
     @torch.inference_mode()
     def _evaluate(self, model: nn.Module) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Image-text retrieval: its data, its objective, its figures."""
+"""Image-text retrieval: its data, its figures, and what a recipe says of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,14 @@ from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.core.progress import progress
 from eotune.core.seeds import derive_seed
-from eotune.data.cache import ImageCache, free_memory
+from eotune.data.cache import ImageCache
 from eotune.data.captions import CaptionSet, read_captions
 from eotune.data.images import BandConfig
 from eotune.data.splits import random_split
 from eotune.encoders.base import DualEncoder
-from eotune.methods.base import Phase
 from eotune.metrics.retrieval import RetrievalResult, retrieval_metrics
-from eotune.tasks.objective import DualObjective, ObjectiveConfig
-from eotune.tasks.pairs import PairDataset, PairMode, caption_key
-from eotune.training.config import TrainingConfig
-from eotune.training.processes import world_size
-from eotune.training.trainer import Work
+from eotune.tasks.objective import ObjectiveConfig
+from eotune.tasks.pairs import PairMode, caption_key
 
 
 class CaptionData(Config):
@@ -186,46 +182,3 @@ def evaluate_retrieval(
 def objective_config(config: RetrievalConfig, of_method: Mapping[str, Any]) -> ObjectiveConfig:
     """Return the method's objective with the recipe's overrides on top."""
     return ObjectiveConfig.model_validate({**of_method, **config.objective})
-
-
-class RetrievalTraining:
-    """What the phases of one run share: decoded images and the validation set.
-
-    Args:
-        config: The task.
-        data: Its splits.
-        encoder: Before or after the method was applied; only its transform and tokenizer are read here.
-        training: Settings.
-        seed: Of the run.
-    """
-
-    def __init__(
-        self, config: RetrievalConfig, data: RetrievalData, encoder: DualEncoder, training: TrainingConfig, seed: int
-    ) -> None:
-        self.config = config
-        self.encoder = encoder
-        self.training = training
-        share = 0.5 * free_memory() / world_size()  # processes on other machines make it smaller than it need be
-        limit = share if training.cache_gigabytes == "auto" else training.cache_gigabytes * 2**30
-        cache = ImageCache(
-            [data.train.path(sample) for sample in data.train.samples],
-            bands=config.bands("train"),
-            max_side=2 * encoder.transform.size,
-            memory_limit_bytes=int(limit),
-        )
-        cache.fill()
-        self.pairs = PairDataset(data.train, encoder, cache, training.augmentation, mode=config.pairs, seed=seed)
-        self.validation = EvaluationSet(
-            data.validation, encoder, bands=config.bands("validation"), description="decoding validation"
-        )
-
-    def work(self, phase: Phase, no_decay: frozenset[str]) -> Work:
-        """Return what a phase trains on and towards."""
-        return Work(
-            dataset=self.pairs,
-            collate=self.pairs.collate,
-            loss=DualObjective(objective_config(self.config, phase.objective)),
-            evaluate=lambda: self.validation.evaluate(self.encoder, precision=self.training.precision).values,
-            no_decay=no_decay,
-            primary="mR",
-        )

@@ -1,0 +1,65 @@
+"""What a run says of its data: files, sizes and checksums of the splits, and what these share."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from eotune.core.errors import InputError
+from eotune.core.files import sha256
+from eotune.core.progress import say
+from eotune.data.captions import listed_error
+from eotune.data.inventory import Inventory
+from eotune.runs.recipe import Recipe
+from eotune.runs.workshop import Workshop
+from eotune.tasks.retrieval import CaptionData, RetrievalData
+from eotune.training.processes import is_main
+
+SPLITS = ("train", "validation", "test")
+
+
+def describe_data(recipe: Recipe, data: RetrievalData, workshop: Workshop) -> dict[str, Any]:
+    """Return data.json: files with checksums, sizes and checksums of splits, and what they share.
+
+    Raises:
+        InputError: Images cannot be read.
+    """
+    configs = [getattr(recipe.task, split) for split in SPLITS]
+    files = {str(one.captions): sha256(one.captions) for one in configs if isinstance(one, CaptionData)}
+    taken = {
+        split: workshop.inventory(getattr(data, split), bands=recipe.task.bands(split))  # type: ignore[arg-type]
+        for split in SPLITS
+    }
+    problems = [problem for inventory in taken.values() for problem in inventory.problems]
+    if problems:
+        raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
+    pairs = (("train", "test"), ("train", "validation"), ("validation", "test"))
+    shared = {f"{a} and {b}": workshop.leaks(taken[a], taken[b]).to_dict() for a, b in pairs}
+    return {"files": files, "splits": {split: _of_split(one) for split, one in taken.items()}, "leaks": shared}
+
+
+def judge_leaks(found: Mapping[str, Mapping[str, Any]], *, strict: bool) -> None:
+    """Warn of splits that share images.
+
+    Raises:
+        InputError: Training and test do, and ``strict`` forbids it.
+    """
+    for pair, report in found.items():
+        shared = report.get("shared_images", 0)
+        if not shared:
+            continue
+        message = f"{pair} share {shared} images"
+        if strict and pair == "train and test":
+            raise InputError(message, remedy="remove them from training (eotune check lists them), or drop --strict")
+        if is_main():
+            say(f"warning: {message}; figures of the test split are too good by that")
+
+
+def _of_split(inventory: Inventory) -> dict[str, Any]:
+    """Return a split's sizes and its checksum: equal exactly where images and captions are, in the same order."""
+    digest = hashlib.sha256()
+    for pixels, sample in zip(inventory.pixels(), inventory.captions.samples, strict=True):
+        digest.update(pixels or b"")
+        digest.update(json.dumps(sample.captions).encode())
+    captions = sum(len(sample.captions) for sample in inventory.captions.samples)
+    return {"images": len(inventory.captions), "captions": captions, "sha256": digest.hexdigest()}

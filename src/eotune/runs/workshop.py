@@ -1,0 +1,89 @@
+"""What the runs of one process share: each image is decoded, each encoder read and measured once.
+
+What does not fit in memory is made again, so figures never depend on what is shared.
+"""
+
+import copy
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from eotune.data.captions import CaptionSet
+from eotune.data.duplicates import Fingerprint, normalised_caption
+from eotune.data.images import BandConfig
+from eotune.data.inventory import Inventory, take_inventory
+from eotune.data.leaks import LeakReport, leaks
+from eotune.encoders.base import DualEncoder
+from eotune.methods.adapted import load_model
+from eotune.runs.measure import Measured, measure
+from eotune.runs.recipe import EncoderConfig
+from eotune.tasks.retrieval import EvaluationSet
+from eotune.tasks.shared_images import SharedImages
+
+
+class Workshop:
+    """Keeps what several runs need; hand one to each :func:`~eotune.runs.execute.execute` of a process.
+
+    Args:
+        keep_encoder: Keep the pretrained encoder beside the copy that is adapted. A single run, which needs it again
+            at the end only, saves memory without.
+
+    Attributes:
+        images: Decoded images.
+    """
+
+    def __init__(self, *, keep_encoder: bool = True) -> None:
+        self.images = SharedImages()
+        self.keep_encoder = keep_encoder
+        self._encoder: tuple[EncoderConfig, DualEncoder] | None = None
+        self._fingerprints: dict[tuple[Path, str], Fingerprint] = {}
+        self._leaks: dict[Hashable, LeakReport] = {}
+        self._zero_shot: dict[Hashable, Measured] = {}
+
+    def encoder(self, config: EncoderConfig) -> DualEncoder:
+        """Return a pretrained encoder that the caller may change."""
+        encoder = self._pretrained(config)
+        if self.keep_encoder:
+            return copy.deepcopy(encoder)
+        self._encoder = None
+        return encoder
+
+    def zero_shot(
+        self, config: EncoderConfig, ready: EvaluationSet, *, bands: BandConfig | None, precision: str, device: Any
+    ) -> Measured:
+        """Return the pretrained encoder's embeddings and figures."""
+        key = (config, ready.captions.root, ready.captions.samples, repr(bands), precision, str(device))
+        if key not in self._zero_shot:
+            encoder = self._pretrained(config)
+            home = encoder.device
+            self._zero_shot[key] = measure(ready, encoder.to(device), precision=precision)
+            encoder.to(home)
+        return self._zero_shot[key]
+
+    def inventory(self, captions: CaptionSet, *, bands: BandConfig | None) -> Inventory:
+        """Return a set's inventory, without footprints."""
+        keys = [(path, repr(bands)) for path in captions.paths()]
+        new = [position for position, key in enumerate(keys) if key not in self._fingerprints]
+        taken = take_inventory(captions.subset(new), bands=bands)
+        found = zip(new, taken.fingerprints, strict=True)
+        self._fingerprints |= {keys[position]: one for position, one in found if one is not None}
+        return Inventory(
+            captions=captions,
+            fingerprints=tuple(self._fingerprints.get(key) for key in keys),
+            texts=tuple(tuple(map(normalised_caption, sample.captions)) for sample in captions.samples),
+            footprints=(None,) * len(captions),
+            problems=taken.problems,
+        )
+
+    def leaks(self, first: Inventory, second: Inventory) -> LeakReport:
+        """Return what of the second stands in the first."""
+        key = tuple((one.captions.samples, one.pixels()) for one in (first, second))
+        if key not in self._leaks:
+            self._leaks[key] = leaks(first, second)
+        return self._leaks[key]
+
+    def _pretrained(self, config: EncoderConfig) -> DualEncoder:
+        if self._encoder is None or self._encoder[0] != config:
+            self._encoder = None  # two large ones need not be in memory at once
+            self._encoder = config, load_model(config.name, image_size=config.image_size)
+        return self._encoder[1]
