@@ -6,6 +6,7 @@ It never sees an overhead scene; of overhead captions, only their words enter, a
 """
 
 import argparse
+import re
 import shutil
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ TARGET = Path(__file__).parents[1] / "src" / "eotune" / "encoders" / "tiny_weigh
 def tokenizer() -> PreTrainedTokenizerFast:
     """Train a byte-level BPE on the words of both renderers."""
     texts = [caption for seed in range(4000) for caption in picture(seed, size=8)[1]]
-    texts += [template.replace("{", "").replace("}", "") for group in TEMPLATES.values() for template in group] * 50
+    texts += [re.sub(r"[][{}|:*]", " ", template) for group in TEMPLATES.values() for template in group] * 50
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     core.decoder = decoders.ByteLevel()

@@ -23,7 +23,7 @@ Spectrum = Literal["rgb", "multispectral", "sar"]
 SPECTRA = ("rgb", "multispectral", "sar")
 
 # The figures in the documentation are of these; classes added since are asked for by name.
-DEFAULT_CLASSES = tuple(label for label in CLASSES if label not in ("Junction", "River"))
+DEFAULT_CLASSES = tuple(label for label in CLASSES if label not in ("Junction", "River", "Runway"))
 
 
 def write_dataset(

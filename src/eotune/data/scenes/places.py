@@ -12,7 +12,6 @@ from eotune.data.scenes.painter import (
     CONCRETE,
     CROPS,
     GROUND,
-    MARKING,
     PAINTS,
     SAND,
     WATER,
@@ -21,20 +20,19 @@ from eotune.data.scenes.painter import (
     painted,
 )
 from eotune.data.scenes.routes import junction, river
+from eotune.data.scenes.runway import runway
+from eotune.data.scenes.things import GUIDE, car, court, dashes, house, plane, ship
 
 
 def _airport(p: Painter) -> Facts:
     count, paint = p.number(1, 6), p.choose("white", "blue", "red")
     p.canvas.fill(GROUND[p.ground])
     p.canvas.patch(rectangle((0.5, 0.5), 1.6, 0.62, p.angle), CONCRETE, 4)
+    p.canvas.line([p.turned(-0.3, 0.5), p.turned(1.3, 0.5)], 0.008, GUIDE)
     for slot in range(count):
         x, y = p.turned(0.14 + 0.145 * slot, 0.5 + 0.12 * (-1) ** slot)
-        body = rectangle((x, y), 0.17, 0.028, p.angle + math.pi / 2)
-        p.canvas.polygon(rectangle((x, y), 0.045, 0.17, p.angle + math.pi / 2), painted("grey", "metal"), height=0.012)
-        tail = (x - 0.07 * math.cos(p.angle + math.pi / 2), y - 0.07 * math.sin(p.angle + math.pi / 2))
-        p.canvas.polygon(rectangle(tail, 0.025, 0.07, p.angle + math.pi / 2), painted(paint, "metal"))
-        p.canvas.polygon(body, painted(paint, "metal"), height=0.01)
-        p.objects.append(("plane", rectangle((x, y), 0.17, 0.17, p.angle + math.pi / 2)))
+        p.canvas.line([(x, y), p.turned(0.14 + 0.145 * slot, 0.5)], 0.006, GUIDE)
+        plane(p, (x, y), p.angle + math.pi / 2, paint)
     return {"count": count, "colour": paint, "beside": f"{p.ground} grass"}
 
 
@@ -51,10 +49,7 @@ def _harbour(p: Painter) -> Facts:
         p.canvas.polygon(pier, Surface((142, 130, 112), "concrete"))
         length = float(p.rng.uniform(0.18, 0.3))
         x = edge + direction * (0.03 + length / 2)
-        hull = rectangle((x, y), length, 0.05, 0)
-        p.box("ship", hull, painted(paint, "metal"))
-        cabin = Surface((222, 214, 196), "metal")
-        p.canvas.polygon(rectangle((x, y), length * 0.4, 0.026, 0), cabin, height=0.008)
+        ship(p, (x, y), length, 0 if side == "left" else math.pi, paint)
     return {"count": count, "colour": paint, "side": side, "beside": "a concrete quay"}
 
 
@@ -82,8 +77,7 @@ def _parking(p: Painter) -> Facts:
             x, y = 0.09 + 0.09 * slot, (row + 0.7) / (rows + 0.4)
             p.canvas.line([(x - 0.045, y - 0.06), (x - 0.045, y + 0.06)], 0.006, Surface((210, 210, 206), "paint"))
             if p.rng.random() < (0.85 if fill == "many" else 0.25):
-                body = painted(str(p.rng.choice(list(PAINTS))), "metal")
-                p.box("small-vehicle", rectangle((x, y), 0.1, 0.05, math.pi / 2), body, height=0.012)
+                car(p, (x, y), math.pi / 2, str(p.rng.choice(list(PAINTS))), length=0.1, width=0.05)
     edge = p.choose("top", "bottom")
     y = 0.02 if edge == "top" else 0.98
     p.canvas.trees(10, (0, y - 0.02, 1, y + 0.02), p.rng)
@@ -99,22 +93,26 @@ def _residential(p: Painter) -> Facts:
         for slot in range(rows + 1):
             x = (slot + 0.5) / (rows + 1) + float(p.rng.normal(0, 0.01))
             for where in (-1, 1):
-                house = rectangle((x, y + where * 0.26 / rows), 0.4 / rows, 0.22 / rows, 0)
-                p.canvas.polygon(house, painted(roof, "roof"), height=0.02)
-    p.canvas.trees(p.number(4, 16), (0, 0, 1, 1), p.rng)
-    return {"count": rows, "colour": roof, "amount": "dense" if rows > 3 else "sparse"}
+                house(p, (x, y + where * 0.26 / rows), 0.4 / rows, 0.22 / rows, roof)
+    trees = p.number(4, 16)
+    p.canvas.trees(trees, (0, 0, 1, 1), p.rng)
+    return {
+        "count": rows, "colour": roof, "amount": "dense" if rows > 3 else "sparse", "ground": p.ground,
+        "trees": "some" if trees < 10 else "many",
+    }  # fmt: skip
 
 
 def _farmland(p: Painter) -> Facts:
     strips, crop = p.number(2, 6), p.choose("green", "yellow", "brown")
     other = str(p.rng.choice([name for name in GROUND if name != crop]))
     p.canvas.fill(CROPS[crop])
+    # The outermost strips go on to the edges, so that as many are seen as there are said to be.
     for strip in range(0, strips, 2):
-        left, right = strip / strips, (strip + 1) / strips
+        left, right = strip / strips if strip else -1, (strip + 1) / strips if strip + 1 < strips else 2
         p.canvas.patch(
             [p.turned(left, -1), p.turned(right, -1), p.turned(right, 2), p.turned(left, 2)], CROPS[other], 7, 12
         )
-    for strip in range(strips + 1):
+    for strip in range(1, strips):
         border = [p.turned(strip / strips, -1), p.turned(strip / strips, 2)]
         p.canvas.line(border, 0.008, Surface((120, 104, 78), "soil"))
     return {"count": strips, "colour": crop, "other": other}
@@ -154,17 +152,33 @@ def _roundabout(p: Painter) -> Facts:
     p.canvas.fill(GROUND[p.ground])
     for arm in range(arms):
         angle = p.angle + 2 * math.pi * arm / arms
-        p.canvas.line([(0.5, 0.5), (0.5 + math.cos(angle), 0.5 + math.sin(angle))], 0.12, ASPHALT)
+        p.canvas.line([(0.5, 0.5), (0.5 + math.cos(angle), 0.5 + math.sin(angle))], 0.13, ASPHALT)
     p.canvas.disc((0.5, 0.5), 0.27, ASPHALT)
-    p.canvas.disc((0.5, 0.5), 0.15, GROUND[middle])
+    for arm in range(arms):
+        _entry(p, p.angle + 2 * math.pi * arm / arms)
+    p.canvas.disc((0.5, 0.5), 0.155, CONCRETE)
+    p.canvas.disc((0.5, 0.5), 0.142, GROUND[middle])
     cars = p.number(0, 5)
-    for _ in range(cars):
-        angle = float(p.rng.uniform(0, 2 * math.pi))
-        where = (0.5 + 0.21 * math.cos(angle), 0.5 + 0.21 * math.sin(angle))
-        body = painted(str(p.rng.choice(["white", "red", "blue"])), "metal")
-        p.box("small-vehicle", rectangle(where, 0.07, 0.035, angle + math.pi / 2), body)
+    driven = [(float(p.rng.uniform(0, 2 * math.pi)), str(p.rng.choice(["white", "red", "blue"]))) for _ in range(cars)]
+    last = -math.inf
+    for angle, paint in sorted(driven):
+        last = max(angle, last + 0.45)  # no car in another; five of them fill less than half of the circle
+        where = (0.5 + 0.21 * math.cos(last), 0.5 + 0.21 * math.sin(last))
+        car(p, where, last + math.pi / 2, paint, length=0.075, width=0.037)
     p.objects.append(("roundabout", rectangle((0.5, 0.5), 0.54, 0.54, 0)))
-    return {"count": arms, "colour": middle, "cars": cars}
+    return {"count": arms, "colour": middle, "cars": cars, "ground": p.ground}
+
+
+def _entry(p: Painter, angle: float) -> None:
+    """Mark where a road meets the roundabout: an island between the lanes, a line to give way at, dashes."""
+    c, s = math.cos(angle), math.sin(angle)
+
+    def place(u: float, v: float) -> Point:
+        return 0.5 + u * c - v * s, 0.5 + u * s + v * c
+
+    p.canvas.polygon([place(0.28, -0.014), place(0.28, 0.014), place(0.36, 0)], CONCRETE)
+    dashes(p, place(0.278, 0.018), place(0.278, 0.06), length=0.012, gap=0.009)
+    dashes(p, place(0.38, 0), place(1.2, 0))
 
 
 def _sports(p: Painter) -> Facts:
@@ -180,14 +194,16 @@ def _sports(p: Painter) -> Facts:
         x, y = (0.28 + 0.44 * (index % 2), 0.28 + 0.44 * (index // 2)) if count > 1 else (0.5, 0.5)
         scale = 0.36 if count > 1 else 0.7
         p.box(label, rectangle((x, y), scale, scale * 0.62, 0), inner)
-        outline = [*rectangle((x, y), scale * 0.9, scale * 0.52, 0)]
-        p.canvas.line([*outline, outline[0]], 0.008, MARKING)
-        p.canvas.line([(x, y - scale * 0.26), (x, y + scale * 0.26)], 0.008, MARKING)
-    return {"kind": kind, "count": count, "beside": f"{p.ground} grass"}
+        for stripe in range(0, 8 if kind == "football" else 0, 2):  # mown to and fro
+            mown = rectangle((x + (stripe - 3.5) / 8 * scale, y), scale / 8, scale * 0.62, 0)
+            p.canvas.polygon(mown, Surface((92, 158, 82), "grass"))
+        court(p, kind, (x, y), scale * 0.9, scale * 0.52)
+    noun = "field" if kind == "football" else "court"
+    return {"kind": kind, "court": noun, "count": count, "beside": f"{p.ground} grass"}
 
 
 PLACES: dict[str, Callable[[Painter], Facts]] = {
     "Airport": _airport, "Beach": _beach, "Farmland": _farmland, "Forest": _forest, "Harbour": _harbour,
     "Junction": junction, "Parking": _parking, "Residential": _residential, "River": river,
-    "Roundabout": _roundabout, "SportsField": _sports, "StorageTanks": _storage_tanks,
+    "Roundabout": _roundabout, "Runway": runway, "SportsField": _sports, "StorageTanks": _storage_tanks,
 }  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from eotune.data.scenes.canvas import Point, rectangle
 from eotune.data.scenes.materials import Surface
 from eotune.data.scenes.painter import ASPHALT, CONCRETE, CROPS, GROUND, MARKING, PAINTS, WATER, Facts, Painter, painted
+from eotune.data.scenes.things import car, dashes
 
 
 def river(p: Painter) -> Facts:
@@ -69,7 +70,7 @@ def _bridge(p: Painter, place: PlaceOf, width: float) -> None:
     middle = ((left + right) / 2, (top + bottom) / 2)
     p.box("bridge", rectangle(middle, length, 0.1, angle), CONCRETE, height=0.03)
     p.canvas.polygon(rectangle(middle, length, 0.075, angle), ASPHALT, base=0.03)
-    _dashes(p, *ends)
+    dashes(p, *ends)
 
 
 def _boat(p: Painter, place: PlaceOf, along: float, across: float) -> None:
@@ -104,7 +105,7 @@ def junction(p: Painter) -> Facts:
         for angle in angles:
             p.canvas.patch(rectangle(_away(angle, 0.5), 1, width, angle), surface, 4)
     for angle in angles:
-        _dashes(p, _away(angle, 0.23), _away(angle, 1.2))
+        dashes(p, _away(angle, 0.23), _away(angle, 1.2))
         for stripe in np.linspace(-0.075, 0.075, 6):
             p.canvas.polygon(rectangle(_away(angle, 0.155, stripe), 0.05, 0.014, angle), MARKING)
         p.canvas.polygon(rectangle(_away(angle, 0.2, -0.045), 0.01, 0.08, angle), MARKING)
@@ -113,7 +114,7 @@ def junction(p: Painter) -> Facts:
     slots = [(angle, distance, lane) for angle in angles for distance in (0.27, 0.39) for lane in (-0.045, 0.045)]
     for slot in p.rng.permutation(len(slots))[:cars]:
         angle, distance, lane = slots[slot]
-        _car(p, _away(angle, distance, lane), angle)
+        car(p, _away(angle, distance, lane), angle, str(p.rng.choice(list(PAINTS))))
     return {"count": arms, "beside": beside, "cars": cars}
 
 
@@ -121,14 +122,6 @@ def _away(angle: float, distance: float, across: float = 0.0) -> Point:
     """Return the point at a distance from the middle, and ``across`` to the right of that direction."""
     c, s = math.cos(angle), math.sin(angle)
     return 0.5 + distance * c - across * s, 0.5 + distance * s + across * c
-
-
-def _dashes(p: Painter, start: Point, end: Point) -> None:
-    length = math.hypot(end[0] - start[0], end[1] - start[1])
-    angle = math.atan2(end[1] - start[1], end[0] - start[0])
-    for step in np.arange(0, length, 0.07):
-        middle = (start[0] + (step + 0.02) * math.cos(angle), start[1] + (step + 0.02) * math.sin(angle))
-        p.canvas.polygon(rectangle(middle, 0.04, 0.009, angle), MARKING)
 
 
 def _corner(p: Painter, beside: str, angle: float) -> None:
@@ -141,9 +134,3 @@ def _corner(p: Painter, beside: str, angle: float) -> None:
         p.canvas.polygon(rectangle((x, y), length, width, p.angle), flat, height=0.045)
         unit = Surface((196, 196, 192), "metal")
         p.canvas.polygon(rectangle((x, y), 0.04, 0.03, p.angle), unit, height=0.01, base=0.045)
-
-
-def _car(p: Painter, where: Point, angle: float) -> None:
-    colour = str(p.rng.choice(list(PAINTS)))
-    p.box("small-vehicle", rectangle(where, 0.085, 0.042, angle), painted(colour, "metal"), height=0.012)
-    p.canvas.polygon(rectangle(where, 0.045, 0.034, angle), Surface((60, 66, 72), "metal"), base=0.012)
