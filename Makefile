@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+INTEROP := .venv-interop
 
 .PHONY: demo test lint test-interop bench clean help
 help:  ## this list
@@ -29,12 +30,19 @@ lint: $(INSTALLED)  ## style, types, and which way imports point
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-interop: $(INSTALLED)  ## against torchvision, timm and open_clip (several GB)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,interop]'
-	$(BIN)/python -m pytest -m interop tests/interop
+# An environment of its own: torchvision's binaries fit one build of torch only, and === keeps a local wheel out.
+$(INTEROP)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --upgrade pip
+	$(INTEROP)/bin/python -m pip install --quiet --constraint constraints.txt \
+		"torch===$$(sed -n 's/^torch==//p' constraints.txt)" --editable '.[dev,interop]'
+	@touch $@
+
+test-interop: $(INTEROP)/.installed  ## against open_clip and torchvision (several GB; 8 GB of memory)
+	$(INTEROP)/bin/python -m pytest -m interop tests/interop -rA --show-capture=stdout
 
 bench: $(INSTALLED)  ## ratios against named peers
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove the environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv $(INTEROP) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -206,8 +206,11 @@ class DualEncoder(nn.Module):
     def fingerprint(self) -> str:
         """Return a short hash of the weights and the preprocessing: equal exactly when embeddings are."""
         digest = hashlib.sha256(repr((self.transform, self.max_tokens)).encode())
-        if self.transform.scaled_to is not None:  # apart: without it, fingerprints stay those of earlier versions
+        # Apart: without them, fingerprints stay those of earlier versions.
+        if self.transform.scaled_to is not None:
             digest.update(str(self.transform.scaled_to).encode())
+        if self.transform.centre != "floor":
+            digest.update(self.transform.centre.encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

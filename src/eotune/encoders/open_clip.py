@@ -39,7 +39,8 @@ def load_open_clip(source: str, *, image_size: int | None = None) -> HFDualEncod
     if path.suffix in _CHECKPOINTS or path.exists():
         arch, activation = architecture(name)
         model = to_transformers(read_state_dict(path), arch, activation, source=source)
-        return _assemble(model, ImageTransform(arch.image_size, mean=MEAN, std=STD), _tokenizer(path), image_size)
+        transform = ImageTransform(arch.image_size, mean=MEAN, std=STD, centre="round")
+        return _assemble(model, transform, _tokenizer(path), image_size)
     return _load_tag(name, weights, require("open_clip", "interop"), image_size)
 
 
@@ -47,13 +48,8 @@ def _load_tag(name: str, tag: str, open_clip: ModuleType, image_size: int | None
     known = open_clip.get_pretrained_cfg(name, tag)
     if not known:
         raise unknown_name(f"tag of open_clip's {name}", tag, open_clip.list_pretrained_tags_by_model(name))
-    arch, said = architecture(name)
+    arch, _ = architecture(name)
     activation: Activation = "quick_gelu" if known.get("quick_gelu") else "gelu"
-    if said == "quick_gelu" != activation:
-        raise InputError(
-            f"open_clip:{name}@{tag}: these weights were trained with GELU",
-            remedy=f"write open_clip:{name.removesuffix('-quickgelu')}@{tag}",
-        )
     try:
         fetched = open_clip.create_model(name, pretrained=tag, force_quick_gelu=activation == "quick_gelu")
     except (RuntimeError, OSError) as error:
@@ -61,7 +57,9 @@ def _load_tag(name: str, tag: str, open_clip: ModuleType, image_size: int | None
             f"open_clip:{name}@{tag}: {first_line(error)}", remedy="check the network, or name a downloaded file"
         ) from None
     how = fetched.visual.preprocess_cfg
-    transform = ImageTransform(arch.image_size, how["resize_mode"], how["interpolation"], how["mean"], how["std"])
+    transform = ImageTransform(
+        arch.image_size, how["resize_mode"], how["interpolation"], how["mean"], how["std"], centre="round"
+    )
     model = to_transformers(fetched.state_dict(), arch, activation, source=f"{name}@{tag}")
     return _assemble(model, transform, tokenizer_of(open_clip.get_tokenizer(name)), image_size)
 

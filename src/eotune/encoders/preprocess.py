@@ -1,6 +1,7 @@
 """How an image becomes the pixels that a model expects: pure PIL and NumPy, the same whatever is installed."""
 
 from dataclasses import dataclass, field, replace
+from math import floor
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,8 @@ class ImageTransform:
         mean: Per channel, in units of pixel / 255.
         std: Likewise.
         scaled_to: Length that the resize aims at, before the centre is cut out (DINOv2: 256 for 224); None: ``size``.
+        centre: Where the cut starts when the margin is odd: transformers takes the ``floor`` of half of it,
+            torchvision, and with it open_clip, ``round`` s half to even.
     """
 
     size: int
@@ -36,7 +39,9 @@ class ImageTransform:
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    scaled_to: int | None = field(default=None, repr=False)  # not shown: fingerprints hash what is shown, see there
+    # Not shown: fingerprints hash what is shown, and these apart, see there.
+    scaled_to: int | None = field(default=None, repr=False)
+    centre: Literal["floor", "round"] = field(default="floor", repr=False)
 
     def at(self, size: int) -> "ImageTransform":
         """Return the same rule for another size; the margin that the crop cuts off scales with it.
@@ -66,8 +71,9 @@ class ImageTransform:
             scaled = (target, other) if picture.width <= picture.height else (other, target)
         if picture.size != scaled:
             picture = picture.resize(scaled, _RESAMPLING[self.interpolation])
-        left, top = (picture.width - self.size) // 2, (picture.height - self.size) // 2
         if picture.size != (self.size, self.size):
+            margins = ((side - self.size) / 2 for side in picture.size)
+            left, top = (round(margin) if self.centre == "round" else floor(margin) for margin in margins)
             picture = picture.crop((left, top, left + self.size, top + self.size))
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
