@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eotune import encoders
 from eotune.core.errors import InputError
+from eotune.core.files import read_json
 from eotune.data.captions import read_captions
 from eotune.methods.adapted import load_model
 from eotune.runs import execute as module
 from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
-from eotune.tasks.retrieval import evaluate_retrieval
+from eotune.tasks.retrieval import CaptionData, evaluate_retrieval
 
 
 @pytest.mark.parametrize("method", ["frozen", "heads", "lora", "harma", "full"])
@@ -156,3 +158,28 @@ def test_the_checksum_of_a_split_is_that_of_its_images_and_captions(recipe_value
     next(line for line in lines if line["split"].startswith("val"))["captions"][0] += " again"
     second = digests("changed.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     assert [one == other for one, other in zip(first, second, strict=True)] == [True, False, True]
+
+
+def test_retention_is_measured_beside_the_test_split(recipe_values, captions, tmp_path):
+    values = recipe_values("heads")
+    listed = tmp_path / "listed.txt"
+    names = [sample.image for sample in read_captions(captions, split="validation").samples]
+    listed.write_text("\n".join(names[:5]))
+    values["task"]["retention"] = {"captions": str(captions), "split": "val", "listed": str(listed)}
+    recipe = parse_recipe(values)
+    run = tmp_path / "run"
+    rows = execute(recipe, run, splits=("validation",))
+    assert {row["split"] for row in rows} == {"validation"}
+    rows = execute(recipe, run, resume=True)
+    found = {row["model"]: row for row in rows if (row["split"], row["metric"]) == ("retention", "mR")}
+    chosen = CaptionData.model_validate(values["task"]["retention"]).read()
+    before = evaluate_retrieval(encoders.load("tiny"), chosen)
+    assert found["zero-shot"]["value"] == before.values["mR"]
+    assert found["gain"]["value"] == found["adapted"]["value"] - found["zero-shot"]["value"]
+    assert {row["n"] for row in found.values()} == {5}
+    assert not any(row["primary"] for row in found.values())
+    assert set(read_json(run / "data.json")["leaks"]) >= {"train and retention"}
+    assert "| mR, retention |" in (run / "README.md").read_text()
+    assert "What adapting forgets" in (run / "report.html").read_text()
+    resolved = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert resolved["task"]["retention"]["listed"] == str(listed)

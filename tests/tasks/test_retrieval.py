@@ -6,7 +6,7 @@ from eotune.data.captions import read_captions
 from eotune.data.images import BandConfig
 from eotune.data.scenes import write_dataset
 from eotune.metrics.retrieval import retrieval_metrics
-from eotune.tasks.retrieval import EvaluationSet, RetrievalConfig, objective_config, read_data
+from eotune.tasks.retrieval import CaptionData, EvaluationSet, RetrievalConfig, objective_config, read_data
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,20 @@ def test_a_held_out_share_is_read_with_the_bands_of_training(captions):
     assert held.bands("test") is None
     own = held.model_copy(update={"validation": held.test})
     assert own.bands("validation") is None
+
+
+def test_a_list_of_images_chooses_and_orders_them(captions, tmp_path):
+    names = [sample.image for sample in read_captions(captions, split="test").samples]
+    listed = tmp_path / "held_out.txt"
+    listed.write_text(f"{names[3]}\n\n {names[1].rpartition('/')[2]}\n{names[3]}\n")
+    data = CaptionData(captions=captions, split="test", listed=listed)
+    assert [sample.image for sample in data.read().samples] == [names[3], names[1]]
+    for content, message in (
+        (f"{names[0]}\nnone.png\n", "1 names, such as 'none.png', are no image"),
+        ("\n", "nothing"),
+    ):
+        listed.write_text(content)
+        with pytest.raises(InputError, match=message):
+            data.read()
+    with pytest.raises(InputError, match=r"none\.txt: cannot be read \(No such file"):
+        CaptionData(captions=captions, listed=tmp_path / "none.txt").read()

@@ -7,7 +7,7 @@ import yaml
 from eotune.core.files import read_json, write_text
 from eotune.runs.measure import MODELS
 from eotune.runs.plots import RECALLS
-from eotune.runs.report import figure
+from eotune.runs.report import figure, find
 
 _CARD = """---
 library_name: {library}
@@ -60,6 +60,9 @@ def write_card(run: Path) -> None:
         + " |"
         for metric in RECALLS
     )
+    if find(rows, "mR", split="retention", model="adapted"):
+        figures = (figure(rows, "mR", split="retention", model=model) for model in (*MODELS, "gain"))
+        table += "\n| mR, retention | " + " | ".join(figures) + " |"
     splits = "\n".join(
         f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items()
     )

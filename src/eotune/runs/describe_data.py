@@ -15,7 +15,8 @@ from eotune.runs.workshop import Workshop
 from eotune.tasks.retrieval import CaptionData, RetrievalData
 from eotune.training.processes import is_main
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "retention")
+_PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"), ("train", "retention"))
 
 
 def describe_data(recipe: Recipe, data: RetrievalData, workshop: Workshop) -> dict[str, Any]:
@@ -24,17 +25,17 @@ def describe_data(recipe: Recipe, data: RetrievalData, workshop: Workshop) -> di
     Raises:
         InputError: Images cannot be read.
     """
-    configs = [getattr(recipe.task, split) for split in SPLITS]
+    splits = [split for split in SPLITS if getattr(data, split) is not None]
+    configs = [getattr(recipe.task, split) for split in splits]
     files = {str(one.captions): sha256(one.captions) for one in configs if isinstance(one, CaptionData)}
     taken = {
         split: workshop.inventory(getattr(data, split), bands=recipe.task.bands(split))  # type: ignore[arg-type]
-        for split in SPLITS
+        for split in splits
     }
     problems = [problem for inventory in taken.values() for problem in inventory.problems]
     if problems:
         raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
-    pairs = (("train", "test"), ("train", "validation"), ("validation", "test"))
-    shared = {f"{a} and {b}": workshop.leaks(taken[a], taken[b]).to_dict() for a, b in pairs}
+    shared = {f"{a} and {b}": workshop.leaks(taken[a], taken[b]).to_dict() for a, b in _PAIRS if b in taken}
     return {"files": files, "splits": {split: _of_split(one) for split, one in taken.items()}, "leaks": shared}
 
 
@@ -52,7 +53,7 @@ def judge_leaks(found: Mapping[str, Mapping[str, Any]], *, strict: bool) -> None
         if strict and pair == "train and test":
             raise InputError(message, remedy="remove them from training (eotune check lists them), or drop --strict")
         if is_main():
-            say(f"warning: {message}; figures of the test split are too good by that")
+            say(f"warning: {message}; figures of the second are too good by that")
 
 
 def _of_split(inventory: Inventory) -> dict[str, Any]:

@@ -55,8 +55,9 @@ def execute(
         out: The run directory; an existing one is refused unless ``resume``.
         resume: Continue an interrupted run; a finished one returns its figures.
         strict: Refuse, instead of warn, where the test split shares images with training.
-        splits: What is measured. A run that was measured on ``validation`` alone has neither card nor report; called
-            again with ``test`` and ``resume``, it gets them without being trained again.
+        splits: What is measured; ``test`` brings ``task.retention`` along. A run that was measured on ``validation``
+            alone has neither card nor report; called again with ``test`` and ``resume``, it gets them without being
+            trained again.
         workshop: What the runs of this process share.
 
     Returns:
@@ -80,7 +81,7 @@ def execute(
     method = create(recipe.method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
     with RunDirectory.open(out, resume=resume) as run:
-        missing = _unmeasured(run, splits)
+        missing = _unmeasured(recipe, run, splits)
         if run.finished and not missing:
             _tell(f"{out}: already finished")
             return run.metrics() if is_main() else []
@@ -116,11 +117,12 @@ def check_machine(recipe: Recipe) -> None:
         raise InputError("training.device is cuda, but no GPU is visible", remedy="set training.device to auto or cpu")
 
 
-def _unmeasured(run: RunDirectory, splits: Sequence[str]) -> list[str]:
+def _unmeasured(recipe: Recipe, run: RunDirectory, splits: Sequence[str]) -> list[str]:
     """Return the splits that are yet to be measured; what is drawn from the test split's figures belongs to it."""
     rows = run.metrics() if run.finished and is_main() else []
     done = {row["split"] for row in rows} - (set() if (run.path / REPORT).is_file() else {"test"})
-    return from_main([split for split in splits if split not in done])
+    missing = [split for split in splits if split not in done]
+    return from_main([*missing, "retention"] if "test" in missing and recipe.task.retention else missing)
 
 
 def _train(

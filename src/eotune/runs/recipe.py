@@ -56,7 +56,7 @@ class Recipe(Config):
         values = self.model_dump(mode="json")
         for data in values["task"].values():
             if isinstance(data, dict) and "captions" in data:
-                for key in ("captions", "images"):
+                for key in ("captions", "images", "listed"):
                     if data[key] is not None:
                         data[key] = str(Path(data[key]).absolute())
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

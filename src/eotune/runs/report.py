@@ -118,6 +118,7 @@ def write_report(run: Path) -> None:
     for caution in cautions(files):
         page.text(caution, warning=True)
     _recall(page, files)
+    _retention(page, files)
     _learning(page, files)
     _examples(page, files)
     _data(page, files)
@@ -172,6 +173,9 @@ def _headline(files: RunFiles) -> list[tuple[str, str, str]]:
     if summary["trainable_parameters"] and (gain := files.row("mR", model="gain")):
         value, interval = cell(gain)
         cards.append(("Gain", value, f"95 % interval {interval}, paired"))
+    if kept := files.row("mR", split="retention", model="gain"):
+        value, interval = cell(kept)
+        cards.append(("Retention, mR", value, f"95 % interval {interval}, on {kept['dataset']}"))
     trainable, total = summary["trainable_parameters"], summary["total_parameters"]
     cards.append(("Parameters trained", f"{trainable:,}", f"{100 * trainable / total:.2f} % of {total:,}"))
     step = summary.get("step_seconds")
@@ -219,6 +223,22 @@ def _recall(page: Page, files: RunFiles) -> None:
         notes.append(f"Where any image with the same caption counts, it is {lenient['value']:.2f}{some}.")
     if notes:
         page.text(" ".join(notes))
+
+
+def _retention(page: Page, files: RunFiles) -> None:
+    after = files.row("mR", split="retention")
+    if after is None:
+        return
+    page.section(
+        "Retention",
+        f"What adapting forgets: the same measurement on {after['n']:,} images of {after['dataset']}, which are of "
+        "another kind than the training images.",
+    )
+    body: list[list[Cell]] = [
+        [metric, *(cell(files.row(metric, split="retention", model=model)) for model in (*MODELS, "gain"))]
+        for metric in RECALLS
+    ]
+    page.table(["retention, %", *MODELS, "gain"], body, strong=-1)
 
 
 def _learning(page: Page, files: RunFiles) -> None:

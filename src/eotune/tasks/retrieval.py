@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from eotune.core.config import Config
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.core.progress import progress
 from eotune.core.seeds import derive_seed
 from eotune.data.cache import ImageCache
@@ -30,6 +30,7 @@ class CaptionData(Config):
         captions: Karpathy JSON, HarMA/PIR list JSON, or JSONL. Relative paths start at the current directory.
         images: Folder that the file's image paths start at; the file's own folder where not given.
         split: Take only this split.
+        listed: Take only the images that this text file names, one a line, by path or file name.
         limit: Take only the first n images, for a quick look.
         bands: How rasters become RGB.
     """
@@ -37,6 +38,7 @@ class CaptionData(Config):
     captions: Path
     images: Path | None = None
     split: str | None = None
+    listed: Path | None = None
     limit: int | None = Field(default=None, ge=1)
     bands: BandConfig | None = None
 
@@ -47,7 +49,27 @@ class CaptionData(Config):
             InputError: Anything is wrong with the file or its images.
         """
         captions = read_captions(self.captions, images=self.images, split=self.split)
+        if self.listed is not None:
+            captions = _listed(captions, self.listed)
         return captions if self.limit is None else captions.subset(range(min(self.limit, len(captions))))
+
+
+def _listed(captions: CaptionSet, path: Path) -> CaptionSet:
+    """Return the samples that a text file names, in its order."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read ({reason})", remedy="name a text file with an image a line") from None
+    positions = {
+        name: i for i, sample in enumerate(captions.samples) for name in (sample.image, Path(sample.image).name)
+    }
+    names = [line.strip() for line in lines if line.strip()]
+    unknown = [name for name in names if name not in positions]
+    if unknown or not names:
+        what = f"{len(unknown)} names, such as {shown(unknown[0])}, are" if unknown else "nothing in it is"
+        raise InputError(f"{path}: {what} no image of {captions.source}", remedy="name images of that file and split")
+    return captions.subset(dict.fromkeys(positions[name] for name in names))
 
 
 class RetrievalConfig(Config):
@@ -57,6 +79,8 @@ class RetrievalConfig(Config):
         train: Trained on.
         validation: Chooses the best epoch: a set, or the share of training images to hold out for it.
         test: Read once, at the end.
+        retention: Captioned images of another kind, usually natural photos that the pretrained model has not seen,
+            measured beside the test split: what adapting forgets.
         pairs: What an epoch is; see :class:`~eotune.tasks.pairs.PairDataset`.
         objective: Overrides of the method's own objective.
     """
@@ -65,10 +89,11 @@ class RetrievalConfig(Config):
     train: CaptionData
     validation: CaptionData | float = 0.1
     test: CaptionData
+    retention: CaptionData | None = None
     pairs: PairMode = "distinct"
     objective: dict[str, Any] = Field(default_factory=dict)
 
-    def bands(self, split: Literal["train", "validation", "test"]) -> BandConfig | None:
+    def bands(self, split: Literal["train", "validation", "test", "retention"]) -> BandConfig | None:
         """Return how rasters of a split become RGB; a held-out share is read as training is."""
         data = getattr(self, split)
         return data.bands if isinstance(data, CaptionData) else self.train.bands
@@ -76,18 +101,20 @@ class RetrievalConfig(Config):
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """The three splits, read."""
+    """The splits, read."""
 
     train: CaptionSet
     validation: CaptionSet
     test: CaptionSet
+    retention: CaptionSet | None = None
 
 
 def read_data(config: RetrievalConfig, seed: int) -> RetrievalData:
     """Read all splits; a validation share is held out of the training images by ``seed``."""
     train, test = config.train.read(), config.test.read()
+    retention = config.retention.read() if config.retention else None
     if isinstance(config.validation, CaptionData):
-        return RetrievalData(train, config.validation.read(), test)
+        return RetrievalData(train, config.validation.read(), test, retention)
     share = config.validation
     if not 0 < share < 1 or round(share * len(train)) < 1:
         raise InputError(
@@ -95,7 +122,7 @@ def read_data(config: RetrievalConfig, seed: int) -> RetrievalData:
             remedy="give a share between 0 and 1, or a set of its own",
         )
     kept, held = random_split(len(train), (1 - share, share), seed=derive_seed(seed, "validation"))
-    return RetrievalData(train.subset(kept), train.subset(held), test)
+    return RetrievalData(train.subset(kept), train.subset(held), test, retention)
 
 
 class EvaluationSet:
