@@ -3,9 +3,9 @@
     python benchmarks/throughput.py [--images 400] [--batch 64] [--epochs 3] [--rounds 3]
 
 Synthetic scenes of 256 px are written as PNG, then the same method is trained on them twice in this process: through
-the input pipeline (decoding once, a random crop, flip and RandAugment of each image in each epoch), and on one fixed set
+the input pipeline (decoding once; crop, flip and RandAugment of each image in each epoch), and on one fixed set
 of tensors of the same shapes. The two take turns, medians count, and decoding is part of the time. Two models: `tiny`
-(2.6 M parameters, the hard case: its step is short) and a ViT-Ti/16 at 144 px beside a small text tower. Target: at least
+(2.6 M parameters, the hard case: its step is short) and a ViT-Ti/16 at 144 px beside a text tower. Target: at least
 0.9 for a model of real size.
 """
 
