@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from eotune.core.errors import InputError
-from eotune.encoders.open_clip_weights import Architecture, architecture, read_state_dict, to_transformers
+from eotune.encoders.open_clip_weights import (
+    Architecture,
+    architecture,
+    from_transformers,
+    read_state_dict,
+    to_transformers,
+)
 
 ARCH = Architecture(
     image_size=16,
@@ -101,6 +107,20 @@ def test_converted_weights_equal_a_transcription(activation):
             model.get_text_features(ids).pooler_output, reference.encode_text(ids), atol=1e-5, rtol=1e-4
         )
     assert model.logit_scale.item() == 2.5
+
+
+def test_there_and_back_is_the_same_to_the_bit():
+    state = OpenClip(False).state_dict()
+    back = from_transformers(to_transformers(state, ARCH, "gelu", source="x"))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], tensor) and back[name].is_contiguous() for name, tensor in state.items())
+
+
+def test_a_weight_without_a_place_in_open_clip_is_named():
+    model = to_transformers(OpenClip(False).state_dict(), ARCH, "gelu", source="x")
+    model.extra = nn.Linear(2, 2, bias=False)
+    with pytest.raises(InputError, match=r"unexpected 1 \(extra\.weight\)"):
+        from_transformers(model)
 
 
 def test_every_key_is_accounted_for():

@@ -7,6 +7,7 @@ import typer
 
 EXTRAS = {
     "interop": ("torchvision", "timm", "open_clip"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "tensorboard": ("tensorboard",),
 }
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Run a recipe: adapt a model, measure it, write a report.",
     "evaluate": "Measure a model: retrieval, or zero-shot classification.",
     "embed": "Write embeddings of images and captions to Parquet.",
+    "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
     "check": "List every problem of captioned data sets, and what their splits share.",
     "doctor": "Tell what is installed, what each extra would add, and the devices.",
 }

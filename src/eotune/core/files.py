@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,32 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside ``path`` that gets its name at success and vanishes at failure.
+
+    Raises:
+        InputError: ``path`` is there already.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with new_directory(folder / "whole") as temporary:
+        ...     _ = (temporary / "a.txt").write_text("a")
+        >>> sorted(found.name for found in folder.rglob("*"))
+        ['a.txt', 'whole']
+    """
+    if path.exists():
+        raise InputError(f"{path}: is there already", remedy="choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp gives 0700
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -82,6 +82,7 @@ class DualEncoder(nn.Module):
         dim: Size ``d`` of the shared space.
         transform: How an image becomes ``(3, h, w)`` uint8, and its normalisation.
         max_tokens: Longest text in tokens; longer ones are cut.
+        tokenizer: Of transformers; what :meth:`tokenize` uses.
         towers: ``{"image": Tower, "text": Tower}``.
         backbones: Name to path of the transformers models inside, for PEFT: ``{"": "model"}`` for one model that
             holds both towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
@@ -94,6 +95,7 @@ class DualEncoder(nn.Module):
     dim: int
     transform: ImageTransform
     max_tokens: int
+    tokenizer: Any
     towers: dict[TowerName, Tower]
     backbones: dict[str, str]
     max_logit_scale: float | None = 100.0

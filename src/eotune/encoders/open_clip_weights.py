@@ -1,4 +1,4 @@
-"""Translate open_clip state dicts (GeoRSCLIP, RemoteCLIP, SkyCLIP, ...) into transformers' CLIPModel."""
+"""Translate open_clip state dicts (GeoRSCLIP, RemoteCLIP, SkyCLIP, ...) into transformers' CLIPModel, and back."""
 
 import re
 import warnings
@@ -105,7 +105,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-def to_transformers(state: Mapping[str, Tensor], arch: Architecture, activation: Activation, *, source: str) -> Any:
+def to_transformers(
+    state: Mapping[str, Tensor],
+    arch: Architecture,
+    activation: Activation,
+    *,
+    source: str,
+    end_of_text: int | None = None,
+) -> Any:
     """Build a CLIPModel from an open_clip state dict, every key accounted for.
 
     Args:
@@ -113,6 +120,7 @@ def to_transformers(state: Mapping[str, Tensor], arch: Architecture, activation:
         arch: Sizes.
         activation: Of the MLPs; not visible in the weights, so it is always said explicitly.
         source: For messages.
+        end_of_text: The token at which texts are pooled; None for the last entry of the vocabulary, as in CLIP's own.
 
     Returns:
         A ``transformers.CLIPModel`` in float32.
@@ -123,15 +131,10 @@ def to_transformers(state: Mapping[str, Tensor], arch: Architecture, activation:
     from transformers import CLIPModel
 
     renamed, unexpected = _renamed(state)
+    vocabulary, context = _rows(state, "token_embedding.weight", 49408), _rows(state, "positional_embedding", 77)
+    end = vocabulary - 1 if end_of_text is None else end_of_text
     with torch.device("meta"):
-        model = CLIPModel(
-            _config(
-                arch,
-                activation,
-                vocabulary=_rows(state, "token_embedding.weight", 49408),
-                context=_rows(state, "positional_embedding", 77),
-            )
-        )
+        model = CLIPModel(_config(arch, activation, vocabulary=vocabulary, context=context, end_of_text=end))
     wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
     missing = set(wanted) - set(renamed)
     wrong = [
@@ -156,7 +159,44 @@ def _rows(state: Mapping[str, Tensor], key: str, otherwise: int) -> int:
     return state[key].shape[0] if key in state else otherwise
 
 
-def _config(arch: Architecture, activation: Activation, *, vocabulary: int, context: int) -> Any:
+def from_transformers(model: Any) -> dict[str, Tensor]:
+    """Return a CLIPModel's weights under open_clip's names: the inverse of :func:`to_transformers`.
+
+    Args:
+        model: A ``transformers.CLIPModel``.
+
+    Returns:
+        New tensors on the CPU, each with memory of its own.
+
+    Raises:
+        InputError: A weight has no place in open_clip's model; the message names it.
+    """
+    names = {ours: theirs for theirs, ours in (_PLAIN | _TRANSPOSED).items()}
+    inside = {ours: theirs for theirs, ours in _IN_BLOCK.items()}
+    state: dict[str, Tensor] = {}
+    packed: dict[str, dict[str, Tensor]] = {}
+    unexpected = []
+    for name, parameter in model.named_parameters():
+        value = parameter.detach().cpu()
+        block = _OUR_BLOCK.fullmatch(name)
+        if name in names:
+            state[names[name]] = value.T if names[name] in _TRANSPOSED else value
+        elif block and block["stem"] in inside:
+            state[f"{_their_block(block)}.{inside[block['stem']]}.{block['leaf']}"] = value
+        elif block and block["stem"] in _PACKED:
+            packed.setdefault(f"{_their_block(block)}.attn.in_proj_{block['leaf']}", {})[block["stem"]] = value
+        else:
+            unexpected.append(name)
+    check_keys("this model has no open_clip form", (), unexpected, ())
+    state |= {name: torch.cat([parts[stem] for stem in _PACKED]) for name, parts in packed.items()}
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+
+def _their_block(block: re.Match[str]) -> str:
+    return f"{'visual.' if block['tower'] == 'vision' else ''}transformer.resblocks.{block['number']}"
+
+
+def _config(arch: Architecture, activation: Activation, *, vocabulary: int, context: int, end_of_text: int) -> Any:
     from transformers import CLIPConfig
 
     return CLIPConfig(
@@ -170,8 +210,7 @@ def _config(arch: Architecture, activation: Activation, *, vocabulary: int, cont
             "hidden_size": arch.text_width, "intermediate_size": 4 * arch.text_width,
             "num_hidden_layers": arch.text_layers, "num_attention_heads": arch.text_heads,
             "vocab_size": vocabulary, "max_position_embeddings": context, "hidden_act": activation,
-            # CLIP's end of text is the last entry of its vocabulary.
-            "eos_token_id": vocabulary - 1, "bos_token_id": vocabulary - 2, "pad_token_id": vocabulary - 1,
+            "eos_token_id": end_of_text, "bos_token_id": vocabulary - 2, "pad_token_id": vocabulary - 1,
         },
     )  # fmt: skip
 
@@ -197,6 +236,10 @@ _IN_BLOCK = {
     "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
     "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
 }  # fmt: skip
+_PACKED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")  # one matrix in open_clip
+_OUR_BLOCK = re.compile(
+    r"(?P<tower>vision|text)_model\.encoder\.layers\.(?P<number>\d+)\.(?P<stem>.+)\.(?P<leaf>weight|bias)"
+)
 
 
 def _renamed(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -222,7 +265,6 @@ def _renamed(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]
 def _block_keys(name: str, value: Tensor) -> dict[str, Tensor]:
     if name in ("attn.in_proj_weight", "attn.in_proj_bias"):
         leaf = name.rpartition("_")[2]
-        parts = zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True)
-        return {f"self_attn.{part}.{leaf}": chunk.contiguous() for part, chunk in parts}
+        return {f"{part}.{leaf}": chunk.contiguous() for part, chunk in zip(_PACKED, value.chunk(3), strict=True)}
     stem, _, leaf = name.rpartition(".")
     return {f"{_IN_BLOCK[stem]}.{leaf}": value} if stem in _IN_BLOCK else {}

@@ -43,7 +43,7 @@ def read_model(kind: Any, source: str, *, part: bool = False, **options: Any) ->
 
     check_source(source)
     try:
-        with _quiet():
+        with quiet():
             model, info = kind.from_pretrained(
                 source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False,
                 ignore_mismatched_sizes=True, **options,
@@ -107,8 +107,8 @@ def recompute_activations(model: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' own bars and reports off the terminal: what matters of them becomes an InputError."""
+def quiet() -> Iterator[None]:
+    """Keep transformers' own bars and reports off the terminal: what matters of them becomes an error of ours."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -24,9 +24,9 @@ from eotune.encoders.base import DualEncoder
 from eotune.methods import base
 from eotune.methods.weights import check_fit, fill, read_weights, write_weights
 
-_PEFT_PREFIX = "base_model.model."  # where a PeftModel holds the model
-_PEFT_WEIGHTS = "adapter_model.safetensors"
-_PEFT_CONFIG = "adapter_config.json"
+PEFT_PREFIX = "base_model.model."  # where a PeftModel holds the model
+PEFT_WEIGHTS = "adapter_model.safetensors"
+PEFT_CONFIG = "adapter_config.json"
 
 
 class LoraConfig(base.TrainedConfig):
@@ -101,11 +101,11 @@ class Method(base.Method):
         """Write peft's files and, for what else trained, adapter.safetensors."""
         for name, backbone in _adapted_backbones(encoder).items():
             folder = directory / name
-            weights = {_PEFT_PREFIX + key: tensor for key, tensor in _lora_state(backbone).items()}
-            write_weights(folder / _PEFT_WEIGHTS, weights)
-            with tempfile.TemporaryDirectory() as scratch, replaced(folder / _PEFT_CONFIG) as temporary:
+            weights = {PEFT_PREFIX + key: tensor for key, tensor in _lora_state(backbone).items()}
+            write_weights(folder / PEFT_WEIGHTS, weights)
+            with tempfile.TemporaryDirectory() as scratch, replaced(folder / PEFT_CONFIG) as temporary:
                 backbone.peft_config["default"].save_pretrained(scratch)
-                temporary.write_bytes((Path(scratch) / _PEFT_CONFIG).read_bytes())
+                temporary.write_bytes((Path(scratch) / PEFT_CONFIG).read_bytes())
         write_weights(directory / base.WEIGHTS, self._others(encoder))
 
     def load(self, encoder: DualEncoder, directory: Path) -> None:
@@ -117,8 +117,8 @@ class Method(base.Method):
         from peft import set_peft_model_state_dict
 
         for name, backbone in _adapted_backbones(encoder).items():
-            source = directory / name / _PEFT_WEIGHTS
-            weights = {key.removeprefix(_PEFT_PREFIX): tensor for key, tensor in read_weights(source).items()}
+            source = directory / name / PEFT_WEIGHTS
+            weights = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in read_weights(source).items()}
             check_fit({key: tensor.shape for key, tensor in _lora_state(backbone).items()}, weights, source)
             set_peft_model_state_dict(backbone, weights)
         source = directory / base.WEIGHTS

@@ -29,13 +29,7 @@ model. The best epoch was chosen on validation; the test split was read once. Se
 
 ## Load
 
-```python
-from eotune.methods.adapted import load_model
-
-encoder = load_model("run:{path}")
-encoder.embed_texts(["many planes are parked beside a terminal"])
-```
-{peft}
+{load}
 ## Data
 
 {data}
@@ -48,8 +42,24 @@ apply; `license: other` stands for that.
 """
 
 
-def write_card(run: Path) -> None:
-    """Write README.md from the run's files."""
+_LOAD = """```python
+from eotune.methods.adapted import load_model
+
+encoder = load_model("run:{path}")
+encoder.embed_texts(["many planes are parked beside a terminal"])
+```
+"""
+
+
+def write_card(run: Path, *, to: Path | None = None, library: str | None = None, load: str | None = None) -> None:
+    """Write README.md from the run's files.
+
+    Args:
+        run: The run directory.
+        to: The directory to write into; None for the run's own.
+        library: What loads the model; None for what loads the run.
+        load: How to load it, in Markdown; None for how to load the run.
+    """
     recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     rows, summary = read_json(run / "metrics.json"), read_json(run / "summary.json")
     data, environment = read_json(run / "data.json"), read_json(run / "environment.json")
@@ -66,8 +76,9 @@ def write_card(run: Path) -> None:
     splits = "\n".join(
         f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items()
     )
+    peft = "\nThe folder `adapter/` is in PEFT's layout and loads with peft alone.\n" if is_lora else ""
     text = _CARD.format(
-        library="peft" if is_lora else "eotune",
+        library=library or ("peft" if is_lora else "eotune"),
         method=recipe["method"]["name"],
         base=recipe["encoder"]["name"],
         base_yaml=yaml.safe_dump(recipe["encoder"]["name"]).partition("\n")[0],
@@ -79,7 +90,7 @@ def write_card(run: Path) -> None:
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
         path=run.name,
-        peft="\nThe folder `adapter/` is in PEFT's layout and loads with peft alone.\n" if is_lora else "",
+        load=load or _LOAD.format(path=run.name) + peft,
         data=splits,
     )
-    write_text(run / "README.md", text)
+    write_text((to or run) / "README.md", text)

@@ -1,0 +1,172 @@
+"""Both towers as ONNX graphs that map prepared inputs to unit embeddings, whatever a method put into them."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eotune.core.errors import EotuneError
+from eotune.core.files import read_json, write_json
+from eotune.core.lookup import require
+from eotune.core.progress import say
+from eotune.encoders.base import DualEncoder, evaluating
+from eotune.encoders.hf import HFDualEncoder
+from eotune.encoders.positions import settle_positions
+from eotune.encoders.preprocess import ImageTransform
+from eotune.encoders.pretrained import first_line, read_tokenizer
+
+EXTRA = "onnx"
+IMAGE, TEXT, PREPARATION = "image.onnx", "text.onnx", "preprocessing.json"
+_OPSET = 20  # onnxruntime reads it since its 1.17
+_ONE_FILE = 2**30  # bytes; protobuf ends at 2 GiB, larger weights go to a file beside the graph
+
+
+class _ImageTower(nn.Module):
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return nn.functional.normalize(self.encoder.image_features(pixels), dim=-1)
+
+
+class _TextTower(nn.Module):
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return nn.functional.normalize(self.encoder.text_features(input_ids, attention_mask), dim=-1)
+
+
+def check_packages() -> None:
+    """Refuse to begin without what writes graphs and what checks them.
+
+    Raises:
+        MissingExtraError: One of the packages is not installed.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package, EXTRA)
+
+
+def write_onnx(encoder: DualEncoder, directory: Path) -> None:
+    """Write image.onnx, text.onnx, preprocessing.json and the tokenizer's files.
+
+    ``image.onnx`` maps ``pixels``, float32 ``(n, 3, s, s)``, normalised; ``text.onnx`` maps ``input_ids`` and
+    ``attention_mask``, int64 ``(n, t)``, padded on the right; each to ``embeddings``, float32 ``(n, d)`` of unit
+    length. n and t are free. preprocessing.json says how both are prepared, and the logit scale and bias.
+
+    Args:
+        encoder: Adapted in any way.
+        directory: Where to; it exists.
+
+    Raises:
+        MissingExtraError: The extra ``onnx`` is not installed.
+        EotuneError: torch cannot follow the model's computation.
+    """
+    check_packages()
+    if isinstance(encoder, HFDualEncoder):
+        settle_positions(encoder)
+    size = encoder.transform.size
+    pixels = torch.zeros(2, 3, size, size)
+    tokens = encoder.tokenize(["one", "a longer text"])
+    with evaluating(encoder), torch.no_grad(), _quiet():
+        _write(_ImageTower(encoder), (pixels,), ("pixels",), directory / IMAGE, free=("n",))
+        _write(_TextTower(encoder), tuple(tokens.values()), tuple(tokens), directory / TEXT, free=("n", "t"))
+    encoder.tokenizer.save_pretrained(directory)
+    write_json(directory / PREPARATION, _preparation(encoder))
+
+
+def _write(
+    tower: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...], path: Path, *, free: tuple[str, ...]
+) -> None:
+    say(f"writing {path.name}")
+    shapes = dict.fromkeys(range(len(free)), torch.export.Dim.DYNAMIC)
+    try:
+        program: Any = torch.onnx.export(
+            tower.eval(), inputs, input_names=names, output_names=["embeddings"],
+            dynamic_shapes=(shapes,) * len(inputs), opset_version=_OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise EotuneError(f"{path.stem} tower: torch cannot write it as ONNX ({first_line(error)})") from None
+    graph = program.model.graph
+    for node in graph.all_nodes():
+        node.metadata_props.clear()  # source lines and paths of this machine
+    size = sum(value.const_value.nbytes for value in graph.initializers.values())
+    program.save(path, external_data=size > _ONE_FILE)
+
+
+def _preparation(encoder: DualEncoder) -> dict[str, Any]:
+    padded = isinstance(encoder, HFDualEncoder) and encoder.is_siglip  # SigLIP reads its padding
+    return {
+        "images": asdict(encoder.transform),
+        "texts": {"max_tokens": encoder.max_tokens, "padding": "max_length" if padded else "longest"},
+        "logit_scale": encoder.logit_scale().item(),
+        "logit_bias": None if encoder.logit_bias is None else encoder.logit_bias.item(),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's remarks on packages that it could use, and on its own deprecations, off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class OnnxTowers:
+    """What :func:`write_onnx` wrote, run by onnxruntime on the CPU, without torch or transformers models.
+
+    Args:
+        directory: With both graphs, preprocessing.json and the tokenizer.
+
+    Raises:
+        MissingExtraError: The extra ``onnx`` is not installed.
+        InputError: A file is missing or broken.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        runtime = require("onnxruntime", EXTRA)
+        said = read_json(directory / PREPARATION)
+        self.transform = ImageTransform(**said["images"])
+        self.texts = said["texts"]
+        self.tokenizer = read_tokenizer(str(directory))
+        self.sessions = {
+            name: runtime.InferenceSession(directory / name, providers=["CPUExecutionProvider"])
+            for name in (IMAGE, TEXT)
+        }
+
+    def embed_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed RGB images, uint8 ``(h, w, 3)`` of any size; returns float32 ``(n, d)`` of unit length."""
+        pixels = torch.from_numpy(np.stack([self.transform(image) for image in images]))
+        return self._run(IMAGE, {"pixels": self.transform.normalise(pixels).numpy()})
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts in one batch; returns float32 ``(n, d)`` of unit length."""
+        tokens = self.tokenizer(
+            list(texts),
+            padding=self.texts["padding"],
+            max_length=self.texts["max_tokens"],
+            truncation=True,
+            padding_side="right",
+            return_tensors="np",
+        )
+        names = [one.name for one in self.sessions[TEXT].get_inputs()]
+        return self._run(TEXT, {name: tokens[name] for name in names})
+
+    def _run(self, name: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        result: np.ndarray = self.sessions[name].run(["embeddings"], inputs)[0]
+        return result
