@@ -117,3 +117,45 @@ def test_the_demos_ten_classes_stay_as_they_are():
 def test_an_unknown_class_is_refused():
     with pytest.raises(InputError, match="did you mean 'Harbour'"):
         render("Harbor", 0)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_football_fields_lie_in_their_boxes_by_colour(seed):
+    """Turf is painted in two flat greens, which rough ground has only by chance."""
+    scene = render("SportsField", seed, size=192)
+    assert {box.label for box in scene.boxes} == {"soccer-ball-field"}
+    image = scene.image.astype(int)
+    is_turf = np.any([np.abs(image - green).sum(-1) < 8 for green in ((78, 142, 70), (92, 158, 82))], axis=0)
+    rows, columns = np.indices(is_turf.shape)
+    points = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], 1)
+    near = [inside(box.corners, points, 1.0).reshape(is_turf.shape) for box in scene.boxes]
+    for box in near:
+        assert is_turf[box].mean() > 0.45  # the rest are lines
+    assert is_turf[~np.any(near, axis=0)].mean() < 0.03
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_roundabouts_box_is_as_wide_as_its_asphalt(seed):
+    scene = render("Roundabout", seed, size=192)
+    box = next(box.corners for box in scene.boxes if box.label == "roundabout")
+    centre, radius = box.mean(0), np.ptp(box[:, 0]) / 2
+    is_ground = np.isin(scene.materials(), [NAMES.index(name) for name in ("grass", "straw", "soil")])
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    for scale, low, high in ((0.96, 0, 0), (1.06, 0.5, 1)):  # beyond it, roads leave gaps
+        x, y = (centre[:, None] + scale * radius * np.array([np.cos(angles), np.sin(angles)])).astype(int)
+        assert low <= is_ground[y, x].mean() <= high
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_bridges_box_is_what_stands_above_a_river(seed):
+    scene = render("River", seed, size=96)
+    bridges = [box for box in scene.boxes if box.label == "bridge"]
+    assert len(bridges) == (scene.facts["bridge"] == "a bridge")
+    high = scene.heights > 0.02  # trees and boats are lower
+    if not bridges:
+        assert not high.any()
+        return
+    rows, columns = np.indices(high.shape)
+    points = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], 1)
+    boxed = inside(bridges[0].corners, points, 0.0).reshape(high.shape)
+    assert (high & boxed).sum() > 0.85 * (high | boxed).sum()
