@@ -122,21 +122,35 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_tokenizer(source: str) -> Any:
+def read_tokenizer(source: str, *, rows: int) -> Any:
     """Load the tokenizer beside a model.
 
+    Args:
+        source: A directory or a hub id.
+        rows: Number of tokens that the model has a vector for.
+
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it is another model's.
     """
     from transformers import AutoTokenizer
 
     check_source(source)
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # as above
         raise InputError(
             f"{source}: no tokenizer could be read ({first_line(error)})", remedy=_remedy(source)
         ) from None
+    special = set(tokenizer.all_special_tokens)  # transformers adds some that a model may not know and never meets
+    words = [number for token, number in tokenizer.get_vocab().items() if token not in special]
+    if not words:  # where its files are missing, transformers 5 makes an empty one, to which every text is unknown
+        raise InputError(f"{source}: no tokenizer could be read (it has no vocabulary)", remedy=_remedy(source))
+    if max(words) >= rows:
+        raise InputError(
+            f"{source}: the tokenizer numbers words up to {max(words)}, but the model knows {rows} tokens",
+            remedy="take the tokenizer that came with the model",
+        )
+    return tokenizer
 
 
 def check_source(source: str) -> None:
