@@ -122,12 +122,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_tokenizer(source: str, *, rows: int) -> Any:
+def read_tokenizer(source: str, *, rows: int | None) -> Any:
     """Load the tokenizer beside a model.
 
     Args:
         source: A directory or a hub id.
-        rows: Number of tokens that the model has a vector for.
+        rows: Number of tokens that the model has a vector for; None where that is not known.
 
     Raises:
         InputError: There is none, or it is another model's.
@@ -145,7 +145,7 @@ def read_tokenizer(source: str, *, rows: int) -> Any:
     words = [number for token, number in tokenizer.get_vocab().items() if token not in special]
     if not words:  # where its files are missing, transformers 5 makes an empty one, to which every text is unknown
         raise InputError(f"{source}: no tokenizer could be read (it has no vocabulary)", remedy=_remedy(source))
-    if max(words) >= rows:
+    if rows is not None and max(words) >= rows:
         raise InputError(
             f"{source}: the tokenizer numbers words up to {max(words)}, but the model knows {rows} tokens",
             remedy="take the tokenizer that came with the model",

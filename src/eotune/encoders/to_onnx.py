@@ -143,7 +143,7 @@ class OnnxTowers:
         said = read_json(directory / PREPARATION)
         self.transform = ImageTransform(**said["images"])
         self.texts = said["texts"]
-        self.tokenizer = read_tokenizer(str(directory))
+        self.tokenizer = read_tokenizer(str(directory), rows=None)
         self.sessions = {
             name: runtime.InferenceSession(directory / name, providers=["CPUExecutionProvider"])
             for name in (IMAGE, TEXT)

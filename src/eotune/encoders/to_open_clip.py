@@ -76,7 +76,7 @@ def read_open_clip(directory: Path) -> HFDualEncoder:
     transform = ImageTransform(
         arch.image_size, images["resize_mode"], images["interpolation"], tuple(images["mean"]), tuple(images["std"])
     )
-    return HFDualEncoder(clip, read_tokenizer(str(directory)), transform)
+    return HFDualEncoder(clip, read_tokenizer(str(directory), rows=clip.config.text_config.vocab_size), transform)
 
 
 def _model_config(config: Any) -> dict[str, Any]:
