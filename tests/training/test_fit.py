@@ -103,9 +103,7 @@ def test_a_run_that_dies_at_any_write_ends_at_the_same_bits(toy, toy_work, tmp_p
 
 
 @pytest.mark.parametrize("checkpoint_every", [None, 3])
-@pytest.mark.parametrize(
-    ("break_at", "praised"), [(5, 6), (3, 4)]
-)  # a step later, it stops
+@pytest.mark.parametrize(("break_at", "praised"), [(5, 6), (3, 4)])  # a step later, it stops
 def test_a_signal_makes_no_candidate_for_the_best_and_misses_none(
     toy, toy_work, tmp_path, checkpoint_every, break_at, praised
 ):
