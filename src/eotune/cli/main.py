@@ -15,6 +15,8 @@ from eotune.core.errors import EotuneError
 COMMANDS = {
     "demo": "Adapt the bundled model to synthetic overhead scenes, offline, in minutes.",
     "run": "Run a recipe: adapt a model, measure it, write a report.",
+    "sweep": "Run a recipe over a grid of settings and seeds: one table, one plot.",
+    "compare": "Set finished runs side by side: intervals, differences, what each takes.",
     "evaluate": "Measure a model: retrieval, or zero-shot classification.",
     "embed": "Write embeddings of images and captions to Parquet.",
     "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
