@@ -46,7 +46,8 @@ with torch.inference_mode():
 ```
 
 Before it goes to the hub, write the repository's id as `hf_tokenizer_name` into open_clip_config.json: it stands there
-as `.`, which open_clip takes for the directory only where it loads `local-dir:`.
+as `.`, which open_clip takes for the directory only where it loads `local-dir:`. Where the middle of an image is cut
+out and an odd number of pixels is left over, open_clip's cut may lie one pixel beside eotune's and transformers'.
 """
 
 _PEFT = """```python
