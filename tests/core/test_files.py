@@ -61,7 +61,9 @@ def test_a_new_directory_is_whole_or_not_there(tmp_path):
     assert not any((tmp_path / "a").iterdir())
     with new_directory(tmp_path / "a" / "b") as folder:
         (folder / "whole.txt").write_text("whole")
+        (folder / "whole.txt").chmod(0o600)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "a" / "b", tmp_path / "a" / "b" / "whole.txt")]
+    assert modes == [0o755, 0o644]
     with pytest.raises(InputError, match="is there already"):
         new_directory(tmp_path / "a" / "b").__enter__()
