@@ -73,10 +73,11 @@ def test_an_adapter_loads_onto_a_base_in_a_directory(run_of, tmp_path, picture):
     "transform",
     [
         ImageTransform(32),
+        ImageTransform(32, centre="round"),
         ImageTransform(32, "squash", "bilinear"),
         ImageTransform(28, scaled_to=32, interpolation="lanczos"),
     ],
-    ids=lambda transform: f"{transform.resize}-{transform.size}-{transform.scaled_to}",
+    ids=lambda transform: f"{transform.resize}-{transform.centre}-{transform.scaled_to}",
 )
 @pytest.mark.parametrize("shape", [(70, 121), (121, 70), (32, 32)])
 def test_the_code_for_images_does_what_the_transform_does(transform, shape):
@@ -92,3 +93,4 @@ def test_open_clip_says_how_and_that_alone(run_of, tmp_path):
     assert 'create_model_from_pretrained("local-dir:out")' in text
     assert "library_name: open_clip" in text
     assert "load_model" not in text
+    assert "one pixel beside" in text  # the run's own preprocessing is transformers'
