@@ -1,5 +1,4 @@
 import json
-import shutil
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,11 +12,9 @@ from eotune.core.errors import EotuneError, InputError
 from eotune.encoders.composed import ComposedConfig, ComposedDualEncoder
 from eotune.encoders.hf import HFDualEncoder
 from eotune.encoders.preprocess import ImageTransform
-from eotune.methods.adapted import load_adapted, save_adapted
+from eotune.methods.adapted import load_adapted
 from eotune.methods.by_name import create
-from eotune.runs.execute import execute
 from eotune.runs.export import export
-from eotune.runs.recipe import parse_recipe
 
 MERGED = ["frozen", "heads", "full", "lora", "linear"]
 KEPT = ["harma", "adapter", "adaptformer", "clip_adapter"]
@@ -26,37 +23,6 @@ TEXTS = ["white planes", "a long row of houses with red roofs beside the sea"]
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="the extra onnx is not installed"
 )
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, captions):
-    """A finished run of two steps; not to be changed."""
-    data = {split: {"captions": str(captions), "split": split} for split in ("train", "validation", "test")}
-    values = {"name": "small", "task": {"name": "retrieval", **data}, "encoder": "tiny", "method": {"name": "heads"}}
-    out = tmp_path_factory.mktemp("finished") / "run"
-    execute(parse_recipe({**values, "training": {"batch_size": 8, "max_steps": 2}}), out)
-    return out
-
-
-@pytest.fixture
-def run_of(finished, tmp_path):
-    """Make the finished run one of another method and encoder, with every trained weight off its start."""
-
-    def make(method, name="tiny", *, image_size=None, **settings):
-        run = tmp_path / "run"
-        shutil.copytree(finished, run, ignore=shutil.ignore_patterns("adapter"))
-        encoder = encoders.load(name, image_size=image_size)
-        applied = create({"name": method, **settings})
-        applied.apply(encoder, seed=0)
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in encoder.parameters():
-                if parameter.requires_grad and parameter.ndim > 1:
-                    parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        save_adapted(run, applied, encoder)
-        return run
-
-    return make
 
 
 @pytest.fixture
