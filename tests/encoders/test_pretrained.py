@@ -144,6 +144,17 @@ def test_a_folder_without_tokenizer_files_gives_no_tokenizer(copy_of):
     refused("clip: no tokenizer could be read .it has no vocabulary.; the dir", read_tokenizer, str(folder), rows=14)
 
 
+@pytest.mark.parametrize(("end", "expected"), [("</s>", "</s>"), (None, "<pad>")])
+def test_a_tokenizer_without_padding_pads_with_its_end_or_its_first_token(end, expected, copy_of):
+    folder = copy_of("bert")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token, tokenizer.eos_token = None, end
+    tokenizer.save_pretrained(folder)
+    again = read_tokenizer(str(folder), rows=14)
+    assert again.pad_token == expected
+    assert again(["ships", "many red ships"], padding=True)["attention_mask"] == [[1, 1, 1, 0, 0], [1] * 5]
+
+
 def test_another_models_tokenizer_is_refused(models):
     assert len(read_tokenizer(str(models["bert"]), rows=14)) == 14
     says = "the tokenizer numbers words up to 13, but the model knows 13 tokens; take the tokenizer that came with"

@@ -141,6 +141,8 @@ def read_tokenizer(source: str, *, rows: int | None) -> Any:
         raise InputError(
             f"{source}: no tokenizer could be read ({first_line(error)})", remedy=_remedy(source)
         ) from None
+    if tokenizer.pad_token is None:  # GPT's have none; behind the mask any token serves
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     special = set(tokenizer.all_special_tokens)  # transformers adds some that a model may not know and never meets
     words = [number for token, number in tokenizer.get_vocab().items() if token not in special]
     if not words:  # where its files are missing, transformers 5 makes an empty one, to which every text is unknown
