@@ -1,7 +1,7 @@
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.core.files import read_json, replaced, sha256, write_json, write_text
+from eotune.core.files import named_disk_errors, read_json, replaced, sha256, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -48,3 +48,27 @@ def test_missing_files_and_directories(tmp_path):
 def test_sha256_of_known_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize(
+    ("raised", "number", "named"),
+    [
+        (OSError(28, "No space left on device"), 28, "a.bin"),
+        (OSError(28, "No space left on device", "/tmp/other"), 28, "/tmp/other"),
+        (RuntimeError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"), 122, "a.bin"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2 vs 1"), 5, "a.bin"),
+    ],
+)
+def test_a_write_that_fails_names_its_file(tmp_path, raised, number, named):
+    def fail():
+        with named_disk_errors(tmp_path / "a.bin"):
+            raise raised
+
+    with pytest.raises(OSError, match=named) as caught:
+        fail()
+    assert (caught.value.errno, caught.value.filename) == (number, named if "/" in named else str(tmp_path / named))
+
+
+def test_other_errors_of_a_write_pass(tmp_path):
+    with pytest.raises(RuntimeError, match="a defect"), named_disk_errors(tmp_path / "a.bin"):
+        raise RuntimeError("a defect")

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from eotune.core.errors import InputError, InterruptedRunError
+from eotune.training import fit as module
 from eotune.training.callbacks import DivergedError
 from eotune.training.config import TrainingConfig
 from eotune.training.fit import fit
-from eotune.training.trainer import COMPLETE, last_checkpoint, trained_state
+from eotune.training.trainer import COMPLETE, PhaseTrainer, last_checkpoint, trained_state
 
 CONFIG = TrainingConfig(epochs=4, batch_size=10, learning_rate=1e-2, log_every=1, checkpoint_every=3)
 
@@ -51,6 +52,57 @@ def test_an_interrupted_run_ends_at_the_same_bits(toy, toy_work, tmp_path, break
     assert result.best_step == expected.best_step
     for name, value in trained_state(whole).items():
         assert torch.equal(value, trained_state(resumed)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "killed"),
+    [
+        ({"checkpoint_every": 4}, ("evaluation", 2)),  # as often as evaluations: the first one is the checkpoint's
+        ({"checkpoint_every": None}, ("evaluation", 3)),
+        ({"checkpoint_every": 1}, ("evaluation", 4)),  # the last thing of all
+        ({"checkpoint_every": 4, "max_steps": 6}, ("done", 1)),  # in an epoch
+        ({"checkpoint_every": 4, "patience": 2, "epochs": 30, "learning_rate": 1e-12}, ("evaluation", 2)),
+        ({"checkpoint_every": 4, "patience": 2, "epochs": 30, "learning_rate": 1e-12}, ("done", 1)),
+    ],
+)
+def test_a_run_killed_at_its_seams_ends_at_the_same_bits(toy, toy_work, tmp_path, monkeypatch, changes, killed):
+    config = CONFIG.model_copy(update=changes)
+    whole, expected, events = run(toy, toy_work, tmp_path / "whole", config=config, dropout=0.0)
+    calls = []
+
+    def broken(kind, real):
+        def watched(*arguments, **options):
+            calls.append(kind)
+            if (kind, calls.count(kind)) == killed:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        return watched
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseTrainer, "evaluate", broken("evaluation", PhaseTrainer.evaluate))
+        patch.setattr(module, "write_json", broken("done", module.write_json))
+        with pytest.raises(KeyboardInterrupt):
+            run(toy, toy_work, tmp_path / "broken", config=config, dropout=0.0)
+    resumed, result, more = run(toy, toy_work, tmp_path / "broken", config=config, resume=True, dropout=0.0)
+    assert (result.best_metric, result.best_step, result.steps) == (
+        expected.best_metric, expected.best_step, expected.steps,
+    )  # fmt: skip
+    undisturbed = [_plain(event) for event in events]
+    assert all(_plain(event) in undisturbed for event in more)
+    for name, value in trained_state(whole).items():
+        assert torch.equal(value, trained_state(resumed)[name]), name
+
+
+def _plain(event):
+    return event[0], {name: value for name, value in event[1].items() if name != "samples_per_second"}
+
+
+def test_a_run_that_is_stopped_is_not_evaluated_inside_an_epoch(toy, toy_work, tmp_path):
+    with pytest.raises(InterruptedRunError):
+        run(toy, toy_work, tmp_path, break_at=6)
+    _, _, events = run(toy, toy_work, tmp_path, resume=True)
+    assert [fields["step"] for event, fields in events if event == "evaluation"] == [8, 12, 16]
 
 
 def test_a_finished_phase_is_not_done_again(toy, toy_work, tmp_path):

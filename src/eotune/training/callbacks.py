@@ -71,6 +71,39 @@ class RunLog(TrainerCallback):
             self.log("evaluation", step=state.global_step, epoch=round(state.epoch or 0, 4), metrics=metrics)
 
 
+class Patience(TrainerCallback):
+    """Stops a run whose validation has not improved for a number of evaluations.
+
+    It counts in the log that checkpoints carry, so that a resumed run stops where an undisturbed one does;
+    transformers' EarlyStoppingCallback starts to count anew.
+
+    Args:
+        metric: Validation's primary one; larger is better.
+        patience: Evaluations without a new best that end training; None for any number.
+    """
+
+    def __init__(self, metric: str, patience: int | None) -> None:
+        self.metric = metric
+        self.patience = patience
+
+    def exhausted(self, state: TrainerState) -> bool:
+        """Tell whether the last best lies too far back."""
+        key = f"eval_{self.metric}"
+        history = [entry[key] for entry in state.log_history if key in entry]
+        return (
+            self.patience is not None and bool(history) and len(history) > self.patience + history.index(max(history))
+        )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Ask for an end."""
+        del args
+        if self.exhausted(state):
+            control.should_training_stop = True
+        return control
+
+
 class GracefulStop(TrainerCallback):
     """Turns the first Ctrl-C or SIGTERM into: finish this step, save a checkpoint, stop. The second one stops at once.
 
