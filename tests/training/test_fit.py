@@ -1,4 +1,7 @@
+import itertools
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +54,80 @@ def test_an_interrupted_run_ends_at_the_same_bits(toy, toy_work, tmp_path, break
     assert result.best_step == expected.best_step
     for name, value in trained_state(whole).items():
         assert torch.equal(value, trained_state(resumed)[name]), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 2, "checkpoint_every": 2},
+        {"max_steps": 6, "checkpoint_every": None},
+        {"patience": 1, "epochs": 9, "learning_rate": 0.2},
+    ],
+)
+def test_a_run_that_dies_at_any_write_ends_at_the_same_bits(toy, toy_work, tmp_path, monkeypatch, changes):
+    config = CONFIG.model_copy(update=changes)
+    whole, expected, _ = run(toy, toy_work, tmp_path / "whole", config=config)
+    left = []
+
+    class Died(BaseException):
+        pass
+
+    def dying(real):
+        def call(self, *arguments):
+            if not left:
+                raise Died
+            left.pop()
+            return real(self, *arguments)
+
+        return call
+
+    for name in ("replace", "touch"):
+        monkeypatch.setattr(Path, name, dying(getattr(Path, name)))
+    for deaths in itertools.count():
+        left[:] = [None] * deaths
+        try:
+            run(toy, toy_work, tmp_path / f"{deaths}", config=config)
+        except Died:
+            left[:] = [None] * 99
+            resumed, result, _ = run(toy, toy_work, tmp_path / f"{deaths}", config=config, resume=True)
+            again, repeated, _ = run(toy, toy_work, tmp_path / f"{deaths}", config=config, resume=True)
+            assert repeated == result
+            for key in ("best_metric", "best_step", "steps"):
+                assert getattr(result, key) == getattr(expected, key), (deaths, key)
+            for key, value in trained_state(whole).items():
+                assert torch.equal(value, trained_state(resumed)[key]), (deaths, key)
+                assert torch.equal(value, trained_state(again)[key]), (deaths, key)
+        else:
+            break
+    assert deaths > 3
+
+
+@pytest.mark.parametrize("checkpoint_every", [None, 3])
+@pytest.mark.parametrize(
+    ("break_at", "praised"), [(5, 6), (3, 4)]
+)  # a step later, it stops
+def test_a_signal_makes_no_candidate_for_the_best_and_misses_none(
+    toy, toy_work, tmp_path, checkpoint_every, break_at, praised
+):
+    config = CONFIG.model_copy(update={"checkpoint_every": checkpoint_every, "epochs": 3})
+
+    def train(folder, *, resume=False, break_at=None):
+        model, seen = toy(), [0]
+
+        def log(event, **fields):
+            seen[0] = fields.get("step", 0)
+            if event == "step" and fields["step"] == break_at:
+                signal.raise_signal(signal.SIGINT)
+
+        work = replace(toy_work(model), evaluate=lambda: {"mR": float(seen[0] == praised)})
+        return fit(model, work, config, directory=tmp_path / folder, seed=5, log=log, resume=resume)
+
+    whole = train("whole")
+    assert (whole.best_step, whole.best_metric) == (4, float(praised == 4))
+    with pytest.raises(InterruptedRunError):
+        train("broken", break_at=break_at)
+    resumed = train("broken", resume=True)
+    assert (resumed.best_step, resumed.best_metric) == (whole.best_step, whole.best_metric)
 
 
 def test_a_finished_phase_is_not_done_again(toy, toy_work, tmp_path):

@@ -110,3 +110,38 @@ class GracefulStop(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
         return control
+
+
+class WholeEpochs(TrainerCallback):
+    """Validates at the end of an epoch or of training only, and saves such an end after its validation.
+
+    A checkpoint from before it would be resumed behind it: the epoch could never be the best. And what stops within an
+    epoch is not validated: an undisturbed run would not have been. Add it last, behind those that ask for checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._owed = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Put a checkpoint off until the validation that comes next."""
+        del args
+        if control.should_save and _is_end(state):
+            control.should_save, self._owed = False, True
+        return control
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Save what was put off; neither validate nor save again where a signal stopped training."""
+        del args
+        if not _is_end(state):
+            control.should_evaluate = control.should_save = False
+        elif self._owed:
+            control.should_save, self._owed = True, False
+        return control
+
+
+def _is_end(state: TrainerState) -> bool:
+    return float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps

@@ -6,18 +6,19 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from transformers.trainer_callback import TrainerState
 
 from eotune.core.errors import InputError, InterruptedRunError
 from eotune.core.files import read_json, write_json
 from eotune.training.attention import unfused_attention
-from eotune.training.callbacks import GracefulStop, LogEvent, RunLog
+from eotune.training.callbacks import GracefulStop, LogEvent, RunLog, WholeEpochs
 from eotune.training.config import TrainingConfig
 from eotune.training.processes import from_main, is_main, wait_for_all, world_size
 from eotune.training.trainer import WEIGHTS, PhaseTrainer, Work, last_checkpoint, load_trained_state
@@ -91,8 +92,12 @@ def fit(
         # transformers and torch speak of pinned memory and schedulers here; nothing a user could act on.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|transformers|accelerate")
         trainer = _trainer(model, work, config, directory, seed, [watch, stop, *callbacks])
-        with _one_line():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        ended = _ended(checkpoint, config)
+        if ended is not None:
+            trainer.state = ended
+        else:
+            with _one_line():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     wait_for_all()  # the main process has written the best weights
     state = trainer.state
     if stop.stopped and state.global_step < state.max_steps:
@@ -112,6 +117,18 @@ def fit(
     if is_main():
         write_json(done, asdict(result))
     return result
+
+
+def _ended(checkpoint: Path | None, config: TrainingConfig) -> TrainerState | None:
+    """Return the state of a checkpoint at which training had ended, from where the Trainer would go on a step."""
+    if checkpoint is None:
+        return None
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    patience: Any = state.stateful_callbacks.get("EarlyStoppingCallback", {}).get("attributes", {})
+    stopped_early = (
+        config.patience is not None and patience.get("early_stopping_patience_counter", 0) >= config.patience
+    )
+    return state if stopped_early or state.global_step >= state.max_steps else None
 
 
 def _check_batch(config: TrainingConfig, samples: int) -> None:
@@ -142,6 +159,14 @@ def peak_memory_mb() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB on Linux
+
+
+def reset_peak_memory() -> None:
+    """Count the peak from here on, where the system allows it: on GPUs and on Linux."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5 resets the resident peak, see proc(5)
 
 
 def _on_gpu(config: TrainingConfig) -> bool:
@@ -195,6 +220,7 @@ def _trainer(
     )
     if config.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(config.patience)]
+    callbacks = [*callbacks, WholeEpochs()]
     trainer = PhaseTrainer(
         model, arguments, work, betas=config.betas, chunk_size=config.micro_batch_size, callbacks=callbacks
     )
