@@ -1,14 +1,16 @@
+import itertools
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from eotune.core.errors import InputError, InterruptedRunError
-from eotune.training import fit as module
 from eotune.training.callbacks import DivergedError
 from eotune.training.config import TrainingConfig
 from eotune.training.fit import fit
-from eotune.training.trainer import COMPLETE, PhaseTrainer, last_checkpoint, trained_state
+from eotune.training.trainer import COMPLETE, last_checkpoint, trained_state
 
 CONFIG = TrainingConfig(epochs=4, batch_size=10, learning_rate=1e-2, log_every=1, checkpoint_every=3)
 
@@ -55,54 +57,76 @@ def test_an_interrupted_run_ends_at_the_same_bits(toy, toy_work, tmp_path, break
 
 
 @pytest.mark.parametrize(
-    ("changes", "killed"),
+    "changes",
     [
-        ({"checkpoint_every": 4}, ("evaluation", 2)),  # as often as evaluations: the first one is the checkpoint's
-        ({"checkpoint_every": None}, ("evaluation", 3)),
-        ({"checkpoint_every": 1}, ("evaluation", 4)),  # the last thing of all
-        ({"checkpoint_every": 4, "max_steps": 6}, ("done", 1)),  # in an epoch
-        ({"checkpoint_every": 4, "patience": 2, "epochs": 30, "learning_rate": 1e-12}, ("evaluation", 2)),
-        ({"checkpoint_every": 4, "patience": 2, "epochs": 30, "learning_rate": 1e-12}, ("done", 1)),
+        {"epochs": 2, "checkpoint_every": 2},
+        {"max_steps": 6, "checkpoint_every": None},
+        {"patience": 1, "epochs": 9, "learning_rate": 0.2},
+        {"patience": 2, "epochs": 9, "learning_rate": 0.2},  # the count itself survives
     ],
 )
-def test_a_run_killed_at_its_seams_ends_at_the_same_bits(toy, toy_work, tmp_path, monkeypatch, changes, killed):
+def test_a_run_that_dies_at_any_write_ends_at_the_same_bits(toy, toy_work, tmp_path, monkeypatch, changes):
     config = CONFIG.model_copy(update=changes)
-    whole, expected, events = run(toy, toy_work, tmp_path / "whole", config=config, dropout=0.0)
-    calls = []
+    whole, expected, _ = run(toy, toy_work, tmp_path / "whole", config=config)
+    left = []
 
-    def broken(kind, real):
-        def watched(*arguments, **options):
-            calls.append(kind)
-            if (kind, calls.count(kind)) == killed:
-                raise KeyboardInterrupt
-            return real(*arguments, **options)
+    class Died(BaseException):
+        pass
 
-        return watched
+    def dying(real):
+        def call(self, *arguments):
+            if not left:
+                raise Died
+            left.pop()
+            return real(self, *arguments)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(PhaseTrainer, "evaluate", broken("evaluation", PhaseTrainer.evaluate))
-        patch.setattr(module, "write_json", broken("done", module.write_json))
-        with pytest.raises(KeyboardInterrupt):
-            run(toy, toy_work, tmp_path / "broken", config=config, dropout=0.0)
-    resumed, result, more = run(toy, toy_work, tmp_path / "broken", config=config, resume=True, dropout=0.0)
-    assert (result.best_metric, result.best_step, result.steps) == (
-        expected.best_metric, expected.best_step, expected.steps,
-    )  # fmt: skip
-    undisturbed = [_plain(event) for event in events]
-    assert all(_plain(event) in undisturbed for event in more)
-    for name, value in trained_state(whole).items():
-        assert torch.equal(value, trained_state(resumed)[name]), name
+        return call
+
+    for name in ("replace", "touch"):
+        monkeypatch.setattr(Path, name, dying(getattr(Path, name)))
+    for deaths in itertools.count():
+        left[:] = [None] * deaths
+        try:
+            run(toy, toy_work, tmp_path / f"{deaths}", config=config)
+        except Died:
+            left[:] = [None] * 99
+            resumed, result, _ = run(toy, toy_work, tmp_path / f"{deaths}", config=config, resume=True)
+            again, repeated, _ = run(toy, toy_work, tmp_path / f"{deaths}", config=config, resume=True)
+            assert repeated == result
+            for key in ("best_metric", "best_step", "steps"):
+                assert getattr(result, key) == getattr(expected, key), (deaths, key)
+            for key, value in trained_state(whole).items():
+                assert torch.equal(value, trained_state(resumed)[key]), (deaths, key)
+                assert torch.equal(value, trained_state(again)[key]), (deaths, key)
+        else:
+            break
+    assert deaths > 3
 
 
-def _plain(event):
-    return event[0], {name: value for name, value in event[1].items() if name != "samples_per_second"}
+@pytest.mark.parametrize("checkpoint_every", [None, 3])
+@pytest.mark.parametrize(("break_at", "praised"), [(5, 6), (3, 4)])  # a step later, it stops
+def test_a_signal_makes_no_candidate_for_the_best_and_misses_none(
+    toy, toy_work, tmp_path, checkpoint_every, break_at, praised
+):
+    config = CONFIG.model_copy(update={"checkpoint_every": checkpoint_every, "epochs": 3})
 
+    def train(folder, *, resume=False, break_at=None):
+        model, seen = toy(), [0]
 
-def test_a_run_that_is_stopped_is_not_evaluated_inside_an_epoch(toy, toy_work, tmp_path):
+        def log(event, **fields):
+            seen[0] = fields.get("step", 0)
+            if event == "step" and fields["step"] == break_at:
+                signal.raise_signal(signal.SIGINT)
+
+        work = replace(toy_work(model), evaluate=lambda: {"mR": float(seen[0] == praised)})
+        return fit(model, work, config, directory=tmp_path / folder, seed=5, log=log, resume=resume)
+
+    whole = train("whole")
+    assert (whole.best_step, whole.best_metric) == (4, float(praised == 4))
     with pytest.raises(InterruptedRunError):
-        run(toy, toy_work, tmp_path, break_at=6)
-    _, _, events = run(toy, toy_work, tmp_path, resume=True)
-    assert [fields["step"] for event, fields in events if event == "evaluation"] == [8, 12, 16]
+        train("broken", break_at=break_at)
+    resumed = train("broken", resume=True)
+    assert (resumed.best_step, resumed.best_metric) == (whole.best_step, whole.best_metric)
 
 
 def test_a_finished_phase_is_not_done_again(toy, toy_work, tmp_path):
