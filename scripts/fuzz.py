@@ -1,9 +1,9 @@
 """Damage caption files, recipes, images and checkpoints, and see that each is read or refused in one clear line.
 
-    python scripts/fuzz.py [--count 20000] [--seed 0] [--kinds captions,recipe,image,checkpoint,model] [--save DIR]
+    python scripts/fuzz.py [--count 20000] [--seed 0] [--kinds captions,recipe,image,...] [--save DIR]
 
 Every case is a valid file with a few things wrong, read as eotune reads user files. What counts as a defect: any
-exception but an eotune error, an error of an image or checkpoint in more than one line, a warning, a crash of the
+exception but an eotune error, more than one line where there is one thing to say, a warning, a crash of the
 process, more than ``--seconds`` for one case, or more than ``--memory`` MiB. Cases are reproducible by kind, seed and
 number; ``--save`` keeps the files of the defects, and those that were found and mended stay in tests/fuzz/corpus. Exit
 status 1 if there is one.
@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,35 @@ def checkpoint_seeds() -> list[Seed]:
     ]
 
 
+@cache
+def adapted() -> dict[str, bytes]:
+    """Return the files of a small adapter of the bundled encoder, by name."""
+    from eotune.methods.adapted import load_model, save_adapted
+    from eotune.methods.by_name import create
+
+    method, encoder = create({"name": "harma", "bottleneck": 16}), load_model("tiny", image_size=32)
+    method.apply(encoder, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        return {path.name: path.read_bytes() for path in save_adapted(Path(folder), method, encoder).iterdir()}
+
+
+def adapter_seeds() -> list[Seed]:
+    return [(name, data, "json" if name.endswith(".json") else "binary") for name, data in sorted(adapted().items())]
+
+
+def preprocessor_seeds() -> list[Seed]:
+    from transformers import AutoImageProcessor, Siglip2ImageProcessorPil, ViTImageProcessorPil
+
+    from eotune.encoders.tiny import WEIGHTS
+
+    kinds = {
+        "a.json": AutoImageProcessor.from_pretrained(WEIGHTS, backend="pil"),
+        "b.json": ViTImageProcessorPil(size={"height": 32, "width": 32}),
+        "c.json": Siglip2ImageProcessorPil(max_num_patches=16, patch_size=8),
+    }
+    return [(name, processor.to_json_string().encode(), "json") for name, processor in kinds.items()]
+
+
 # --- how it is read -----------------------------------------------------------------------------------------------
 
 
@@ -174,11 +204,36 @@ def read_checkpoint_file(path: Path) -> None:
     read_state_dict(path)
 
 
+def read_adapter_file(path: Path) -> None:
+    """Load the adapter with one of its files damaged."""
+    from eotune.methods.adapted import load_adapted
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in adapted().items():
+            (Path(folder) / name).write_bytes(path.read_bytes() if path.name == name else data)
+        load_adapted(Path(folder))
+
+
+def read_preprocessor_file(path: Path) -> None:
+    """Read how a model's images are prepared, and prepare one."""
+    from transformers import AutoConfig
+
+    from eotune.encoders.processors import read_transform
+    from eotune.encoders.tiny import WEIGHTS
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "preprocessor_config.json").write_bytes(path.read_bytes())
+        transform = read_transform(folder, AutoConfig.from_pretrained(WEIGHTS), native_size=64)
+    transform(np.zeros((20, 30, 3), np.uint8))
+
+
 KINDS: dict[str, tuple[Callable[[], list[Seed]], Callable[[Path], None]]] = {
     "captions": (captions_seeds, read_captions_file),
     "recipe": (recipe_seeds, read_recipe_file),
     "image": (image_seeds, read_image_file),
     "checkpoint": (checkpoint_seeds, read_checkpoint_file),
+    "adapter": (adapter_seeds, read_adapter_file),
+    "preprocessor": (preprocessor_seeds, read_preprocessor_file),
 }
 
 
@@ -201,7 +256,7 @@ def defect(kind: str, path: Path) -> str | None:
             KINDS[kind][1](path)
         except EotuneError as error:
             text = str(error)
-            if kind not in {"captions", "recipe"} and "\n" in text:
+            if kind in {"image", "checkpoint", "preprocessor"} and "\n" in text:
                 return f"more than one line: {text[:300]!r}"
             if len(text) > 5000:
                 return f"message of {len(text)} characters"

@@ -1,7 +1,15 @@
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.core.files import new_directory, read_json, replaced, sha256, write_json, write_text
+from eotune.core.files import (
+    named_disk_errors,
+    new_directory,
+    read_json,
+    replaced,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -67,3 +75,27 @@ def test_a_new_directory_is_whole_or_not_there(tmp_path):
     assert modes == [0o755, 0o644]
     with pytest.raises(InputError, match="is there already"):
         new_directory(tmp_path / "a" / "b").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("raised", "number", "named"),
+    [
+        (OSError(28, "No space left on device"), 28, "a.bin"),
+        (OSError(28, "No space left on device", "/tmp/other"), 28, "/tmp/other"),
+        (RuntimeError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"), 122, "a.bin"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2 vs 1"), 5, "a.bin"),
+    ],
+)
+def test_a_write_that_fails_names_its_file(tmp_path, raised, number, named):
+    def fail():
+        with named_disk_errors(tmp_path / "a.bin"):
+            raise raised
+
+    with pytest.raises(OSError, match=named) as caught:
+        fail()
+    assert (caught.value.errno, caught.value.filename) == (number, named if "/" in named else str(tmp_path / named))
+
+
+def test_other_errors_of_a_write_pass(tmp_path):
+    with pytest.raises(RuntimeError, match="a defect"), named_disk_errors(tmp_path / "a.bin"):
+        raise RuntimeError("a defect")

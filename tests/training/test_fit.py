@@ -62,6 +62,7 @@ def test_an_interrupted_run_ends_at_the_same_bits(toy, toy_work, tmp_path, break
         {"epochs": 2, "checkpoint_every": 2},
         {"max_steps": 6, "checkpoint_every": None},
         {"patience": 1, "epochs": 9, "learning_rate": 0.2},
+        {"patience": 2, "epochs": 9, "learning_rate": 0.2},  # the count itself survives
     ],
 )
 def test_a_run_that_dies_at_any_write_ends_at_the_same_bits(toy, toy_work, tmp_path, monkeypatch, changes):

@@ -1,5 +1,6 @@
 """The `eotune` command: sub-commands are imported when they are called, errors become one line."""
 
+import errno
 import importlib
 import sys
 import warnings
@@ -62,6 +63,9 @@ app = typer.Typer(
 # leads to the base of all usage errors.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
+# No space, a quota, a limit on file sizes; torch does not tell these apart, and is given the last.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def _version(value: bool) -> None:
     if value:
@@ -95,7 +99,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:
-        _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 1)
+        remedy = "; free space there, then start again (a run with --resume)" if error.errno in _FULL else ""
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}{remedy}", 1)
     except (MemoryError, RuntimeError) as error:
         if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):  # torch's, which is not imported here
             raise

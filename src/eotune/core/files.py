@@ -1,8 +1,10 @@
 """Files that are whole or not there: atomic writes, checksums, JSON."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from eotune.core.errors import InputError
+
+
+@contextmanager
+def named_disk_errors(path: Path) -> Iterator[None]:
+    """Turn what writers raise on a full disk into an OSError that names ``path``.
+
+    Python's own has no file name where a write fails and not an open; safetensors and torch raise other kinds.
+
+    Raises:
+        OSError: Instead of these; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(error.filename or path)) from error
+    except Exception as error:
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors passes the number on
+            number = int(found[1])
+        elif "inline_container" in str(error) or "PytorchStreamWriter" in str(error):  # torch does not
+            number = errno.ENOSPC if shutil.disk_usage(path.parent).free < 2**20 else errno.EIO
+        else:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextmanager
@@ -32,11 +57,12 @@ def replaced(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp gives 0600; results are meant to be shared
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with named_disk_errors(path):
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp gives 0600; results are meant to be shared
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

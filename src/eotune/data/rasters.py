@@ -81,15 +81,12 @@ def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int |
         numbers = _numbers(path, source, config, display)
         shape = _decimated(source.height, source.width, max_side)
         is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
-        try:
-            data = source.read(
-                numbers,
-                out_shape=(len(numbers), *shape),
-                masked=True,
-                resampling=Resampling.nearest if is_complex else Resampling.average,
-            )
-        except Exception as error:  # GDAL's own errors are not all rasterio's
-            raise _unreadable(path, error) from None
+        data = source.read(
+            numbers,
+            out_shape=(len(numbers), *shape),
+            masked=True,
+            resampling=Resampling.nearest if is_complex else Resampling.average,
+        )
         dtype = np.dtype(source.dtypes[numbers[0] - 1])
         scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
         offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
@@ -128,7 +125,7 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a raster for reading.
 
     Raises:
-        InputError: There is no such file, it is empty, or no raster.
+        InputError: There is no such file, it is empty, no raster, or something of it cannot be read inside the block.
     """
     import rasterio
 
@@ -139,12 +136,12 @@ def opened(path: Path) -> Iterator[Any]:
             raise InputError(f"{path}: neither GeoTIFF, JPEG 2000, PNG nor JPEG", remedy="convert it, or remove it")
         with ignoring(rasterio.errors.NotGeoreferencedWarning):  # most images here are not
             source = rasterio.open(str(path), driver=driver)
+        with source:
+            yield source
     except InputError:
         raise
-    except Exception as error:  # GDAL's own errors are not all rasterio's
+    except Exception as error:  # of a damaged file any property may raise, and GDAL's own errors are not all rasterio's
         raise _unreadable(path, error) from None
-    with source:
-        yield source
 
 
 def _numbers(path: Path, source: Any, config: BandConfig, display: bool) -> list[int]:

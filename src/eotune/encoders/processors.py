@@ -1,6 +1,6 @@
 """Between transformers' image processors and :class:`~eotune.encoders.preprocess.ImageTransform`."""
 
-from math import isqrt
+from math import inf, isqrt
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
         >>> transform_of(ViTImageProcessorPil(size={"height": 64, "width": 64}), source="vit").resize
         'squash'
     """
-    if hasattr(processor, "max_num_patches"):
-        return _rule(processor, {"height": isqrt(processor.max_num_patches) * processor.patch_size})
     try:
+        if hasattr(processor, "max_num_patches"):
+            return _rule(processor, {"height": isqrt(processor.max_num_patches) * processor.patch_size})
         transform = _rule(processor, dict(processor.size))
         image = np.random.default_rng(0).integers(0, 256, (45, 124, 3), dtype=np.uint8)
         theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
@@ -91,12 +91,15 @@ def _rule(processor: Any, size: dict[str, int]) -> ImageTransform:
     target = int(size["height"] if squash else size["shortest_edge"])
     side = int(dict(processor.crop_size)["height"]) if getattr(processor, "do_center_crop", False) else target
     normalise = getattr(processor, "do_normalize", True)
+    std = _triple(processor.image_std) if normalise else (1.0, 1.0, 1.0)
+    if not all(0 < one < inf for one in std):
+        raise ValueError(f"image_std {std}")
     return ImageTransform(
         size=side,
         resize="squash" if squash else "shortest",
         interpolation=_INTERPOLATION.get(int(processor.resample), "bicubic"),  # type: ignore[arg-type]
         mean=_triple(processor.image_mean) if normalise else (0.0, 0.0, 0.0),
-        std=_triple(processor.image_std) if normalise else (1.0, 1.0, 1.0),
+        std=std,
         scaled_to=None if side == target else target,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from eotune.core.errors import InputError
-from eotune.core.files import read_json, write_json, write_text
+from eotune.core.files import named_disk_errors, read_json, write_json, write_text
 from eotune.training.processes import from_main, is_main, wait_for_all
 from eotune.training.trainer import COMPLETE
 
@@ -102,7 +102,8 @@ class RunDirectory:
         """Append one line to log.jsonl."""
         if is_main():
             line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, allow_nan=False)
-            with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+            log = self.path / "log.jsonl"
+            with named_disk_errors(log), log.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -71,6 +71,39 @@ class RunLog(TrainerCallback):
             self.log("evaluation", step=state.global_step, epoch=round(state.epoch or 0, 4), metrics=metrics)
 
 
+class Patience(TrainerCallback):
+    """Stops a run whose validation has not improved for a number of evaluations.
+
+    It counts in the log that checkpoints carry, so that a resumed run stops where an undisturbed one does;
+    transformers' EarlyStoppingCallback starts to count anew.
+
+    Args:
+        metric: Validation's primary one; larger is better.
+        patience: Evaluations without a new best that end training; None for any number.
+    """
+
+    def __init__(self, metric: str, patience: int | None) -> None:
+        self.metric = metric
+        self.patience = patience
+
+    def exhausted(self, state: TrainerState) -> bool:
+        """Tell whether the last best lies too far back."""
+        key = f"eval_{self.metric}"
+        history = [entry[key] for entry in state.log_history if key in entry]
+        return (
+            self.patience is not None and bool(history) and len(history) > self.patience + history.index(max(history))
+        )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Ask for an end."""
+        del args
+        if self.exhausted(state):
+            control.should_training_stop = True
+        return control
+
+
 class GracefulStop(TrainerCallback):
     """Turns the first Ctrl-C or SIGTERM into: finish this step, save a checkpoint, stop. The second one stops at once.
 
@@ -110,38 +143,3 @@ class GracefulStop(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
         return control
-
-
-class WholeEpochs(TrainerCallback):
-    """Validates at the end of an epoch or of training only, and saves such an end after its validation.
-
-    A checkpoint from before it would be resumed behind it: the epoch could never be the best. And what stops within an
-    epoch is not validated: an undisturbed run would not have been. Add it last, behind those that ask for checkpoints.
-    """
-
-    def __init__(self) -> None:
-        self._owed = False
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        """Put a checkpoint off until the validation that comes next."""
-        del args
-        if control.should_save and _is_end(state):
-            control.should_save, self._owed = False, True
-        return control
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        """Save what was put off; neither validate nor save again where a signal stopped training."""
-        del args
-        if not _is_end(state):
-            control.should_evaluate = control.should_save = False
-        elif self._owed:
-            control.should_save, self._owed = True, False
-        return control
-
-
-def _is_end(state: TrainerState) -> bool:
-    return float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps

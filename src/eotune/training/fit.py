@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.trainer_callback import TrainerState
 
 from eotune.core.errors import InputError, InterruptedRunError
 from eotune.core.files import read_json, write_json
 from eotune.training.attention import unfused_attention
-from eotune.training.callbacks import GracefulStop, LogEvent, RunLog, WholeEpochs
+from eotune.training.callbacks import GracefulStop, LogEvent, Patience, RunLog
 from eotune.training.config import TrainingConfig
 from eotune.training.processes import from_main, is_main, wait_for_all, world_size
 from eotune.training.trainer import WEIGHTS, PhaseTrainer, Work, last_checkpoint, load_trained_state
@@ -85,16 +84,16 @@ def fit(
     if is_main():
         directory.mkdir(parents=True, exist_ok=True)
     checkpoint = from_main(last_checkpoint(directory) if resume and is_main() else None)
-    watch = RunLog(log, config.batch_size)
+    watch, patience = RunLog(log, config.batch_size), Patience(work.primary, config.patience)
     started = time.perf_counter()
     slow_kernel = config.precision != "fp32" and not _on_gpu(config)
     with GracefulStop() as stop, warnings.catch_warnings(), unfused_attention(model) if slow_kernel else nullcontext():
         # transformers and torch speak of pinned memory and schedulers here; nothing a user could act on.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|transformers|accelerate")
-        trainer = _trainer(model, work, config, directory, seed, [watch, stop, *callbacks])
-        ended = _ended(checkpoint, config)
-        if ended is not None:
-            trainer.state = ended
+        trainer = _trainer(model, work, config, directory, seed, [watch, stop, patience, *callbacks])
+        reached = _state(checkpoint)
+        if reached is not None and (reached.global_step >= reached.max_steps or patience.exhausted(reached)):
+            trainer.state = reached  # train() would make one more step before it noticed
         else:
             with _one_line():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -104,7 +103,7 @@ def fit(
         raise InterruptedRunError(f"interrupted at step {state.global_step} of {state.max_steps}; go on with --resume")
     if best.exists():
         load_trained_state(model, best)
-    steps_an_epoch = max(1, len(work.dataset) // config.batch_size)  # type: ignore[arg-type]
+    steps_an_epoch = _steps_an_epoch(work, config)
     result = FitResult(
         best_metric=state.best_metric,
         best_step=state.best_global_step or state.global_step,
@@ -119,16 +118,15 @@ def fit(
     return result
 
 
-def _ended(checkpoint: Path | None, config: TrainingConfig) -> TrainerState | None:
-    """Return the state of a checkpoint at which training had ended, from where the Trainer would go on a step."""
-    if checkpoint is None:
-        return None
-    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    patience: Any = state.stateful_callbacks.get("EarlyStoppingCallback", {}).get("attributes", {})
-    stopped_early = (
-        config.patience is not None and patience.get("early_stopping_patience_counter", 0) >= config.patience
-    )
-    return state if stopped_early or state.global_step >= state.max_steps else None
+def _state(checkpoint: Path | None) -> Any:
+    """Return the state of the trainer that a checkpoint holds; None without one."""
+    from transformers import TrainerState
+
+    return TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else None
+
+
+def _steps_an_epoch(work: Work, config: TrainingConfig) -> int:
+    return len(work.dataset) // config.batch_size  # type: ignore[arg-type]
 
 
 def _check_batch(config: TrainingConfig, samples: int) -> None:
@@ -176,7 +174,7 @@ def _on_gpu(config: TrainingConfig) -> bool:
 def _trainer(
     model: nn.Module, work: Work, config: TrainingConfig, directory: Path, seed: int, callbacks: list[Any]
 ) -> PhaseTrainer:
-    from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+    from transformers import PrinterCallback, TrainingArguments
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -199,9 +197,12 @@ def _trainer(
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
         use_cpu=not on_gpu,
-        eval_strategy="epoch",
-        save_strategy="steps" if config.checkpoint_every else "epoch",
-        save_steps=config.checkpoint_every or 500,
+        # By steps, not by epochs: an epoch is evaluated before its last step's checkpoint, which then carries the best
+        # figure so far, and a run that is stopped inside an epoch is not evaluated there.
+        eval_strategy="steps",
+        eval_steps=_steps_an_epoch(work, config),
+        save_strategy="steps",
+        save_steps=config.checkpoint_every or _steps_an_epoch(work, config),
         save_total_limit=2,  # the one being written and the last whole one
         metric_for_best_model=work.primary,
         greater_is_better=True,
@@ -218,9 +219,6 @@ def _trainer(
         report_to="none",  # trackers come as callbacks
         seed=seed % 2**31,
     )
-    if config.patience is not None:
-        callbacks = [*callbacks, EarlyStoppingCallback(config.patience)]
-    callbacks = [*callbacks, WholeEpochs()]
     trainer = PhaseTrainer(
         model, arguments, work, betas=config.betas, chunk_size=config.micro_batch_size, callbacks=callbacks
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from eotune.core.files import replaced
+from eotune.core.files import named_disk_errors, replaced
 from eotune.training.cached_gradients import chunked_backward
 from eotune.training.processes import from_main, is_main, wait_for_all
 from eotune.training.sampler import EpochSampler
@@ -164,10 +164,12 @@ class PhaseTrainer(Trainer):
         save_file(trained_state(self.model), folder / WEIGHTS)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with named_disk_errors(folder):
+            super()._save_checkpoint(model, trial)
         wait_for_all()  # each process has put its random state there
         if is_main():  # the mark comes last: a checkpoint without it was cut short, and is ignored
-            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+            (folder / COMPLETE).touch()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained_state(model or self.model, Path(resume_from_checkpoint) / WEIGHTS)

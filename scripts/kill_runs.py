@@ -1,0 +1,245 @@
+"""Kill a run at random moments, resume it each time, and see that it ends as if nothing had happened.
+
+    python scripts/kill_runs.py [--kills 20] [--seed 0] [--steps 240] [--out DIR] [--sweep]
+
+A small recipe (synthetic scenes, the bundled encoder, HarMA) runs once undisturbed, then in a process that gets SIGKILL
+again and again: while it starts, at steps drawn over what is left, while a checkpoint is written, in an evaluation, and
+after training. Each kill is followed by ``--resume``. Where a run comes to its end before all kills have happened, the
+others are done to a new one. Compared are metrics.json, every file of the adapter, and the loss of every step and the
+figures of every evaluation, repeated ones included, to the last bit. ``--sweep`` does the same to `eotune sweep` over
+two settings. Exit status 1 if anything differs.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SPLITS = ("train", "validation", "test")
+EPOCH = 24  # steps
+CHECKPOINT = 16  # steps, so that every third one falls together with an evaluation
+KINDS = {"step": 7, "checkpoint": 5, "evaluation": 4, "start": 2, "end": 2}  # of 20 kills
+_POLL = 0.002  # seconds
+
+
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+def write_recipe(folder: Path, *, steps: int) -> Path:
+    """Write scenes and a recipe of ``steps`` steps below ``folder``; return the recipe."""
+    from eotune.data.scenes import write_dataset
+
+    captions = write_dataset(folder / "scenes", {"train": 8, "validation": 2, "test": 2}, size=32)
+    recipe = {
+        "name": "killed",
+        "task": {"name": "retrieval", **{s: {"captions": str(captions), "split": s} for s in SPLITS}},
+        "encoder": {"name": "tiny", "image_size": 32},
+        "method": {"name": "harma", "bottleneck": 16},
+        "training": {
+            "batch_size": 16, "max_steps": steps, "log_every": 1, "checkpoint_every": CHECKPOINT, "device": "cpu",
+            "learning_rate": 3e-3,
+        },
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def command(recipe: Path, out: Path, *, sweep: bool) -> list[str]:
+    """Return the words that start or continue the run."""
+    words = ["sweep", str(recipe), "--grid", "method.bottleneck=8,16"] if sweep else ["run", str(recipe)]
+    resume = ["--resume"] if out.exists() else []
+    return [sys.executable, "-m", "eotune.cli.main", *words, "--out", str(out), *resume]
+
+
+# --- where it stands ----------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """What a process has done to a directory since it was started.
+
+    Args:
+        out: The directory; of a sweep, the folder of all its runs.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.began = time.time()
+        self.checkpoints = set(out.rglob("checkpoint-*"))
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the events that it logged."""
+        logs = sorted(self.out.rglob("log.jsonl"), key=lambda path: path.stat().st_mtime)
+        lines = logs[-1].read_text(encoding="utf-8").split("\n")[:-1] if logs else []
+        return [event for event in map(json.loads, lines) if event["time"] > self.began]
+
+    def last(self) -> dict[str, Any]:
+        """Return its last step or evaluation."""
+        return next((e for e in reversed(self.log()) if e["event"] in ("step", "evaluation")), {"event": "", "step": 0})
+
+    def writes_checkpoint(self) -> bool:
+        """Tell whether it has begun to write a checkpoint."""
+        return bool(set(self.out.rglob("checkpoint-*")) - self.checkpoints)
+
+    def evaluates(self) -> bool:
+        """Tell whether it has made the last step of an epoch, and not yet what comes then."""
+        last = self.last()
+        return last["event"] == "step" and last["step"] % EPOCH == 0
+
+    def trained(self) -> bool:
+        """Tell whether it has come to the end of a run's training."""
+        return any(path.stat().st_mtime > self.began for path in self.out.rglob("done.json"))
+
+    def doing(self) -> str:
+        """Say what it was at when it was killed."""
+        log = self.log()
+        if log and log[-1]["event"] == "end":
+            return "writing the report"
+        if torn := [folder for folder in self.out.rglob("checkpoint-*") if not (folder / "complete").exists()]:
+            return f"writing {torn[0].name}, {sum(path.is_file() for path in torn[0].iterdir())} files of it there"
+        if self.trained():
+            return "measuring the test split"
+        last = self.last()
+        if not last["step"]:
+            return "restoring its state" if log else "starting"
+        return f"evaluating after step {last['step']}" if self.evaluates() else f"step {last['step'] + 1}"
+
+
+def done_steps(out: Path) -> int:
+    """Return the step of the newest whole checkpoint; 0 where there is none."""
+    found = [path.parent.name for path in out.rglob("checkpoint-*/complete")]
+    return max((int(name.rpartition("-")[2]) for name in found), default=0)
+
+
+# --- when to kill -------------------------------------------------------------------------------------------------
+
+
+def plan(kills: int, draw: random.Random) -> list[str]:
+    """Return the kind of every kill, in order; those at the end of the run come last."""
+    kinds = [kind for kind, share in KINDS.items() for _ in range(max(1, round(share * kills / 20)))][:kills]
+    draw.shuffle(kinds)
+    return sorted(kinds, key=lambda kind: kind == "end")
+
+
+def ready(kind: str, watch: Watch, step: int) -> Callable[[], bool]:
+    """Return what tells that the moment of a kind has come, up to a delay."""
+    moments: dict[str, Callable[[], bool]] = {
+        "start": lambda: True,
+        "step": lambda: watch.last()["step"] >= step,
+        "checkpoint": watch.writes_checkpoint,
+        "evaluation": watch.evaluates,
+        "end": watch.trained,
+    }
+    return moments[kind]
+
+
+def kill_once(words: list[str], out: Path, kind: str, step: int, delay: float) -> str | None:
+    """Run until ``delay`` seconds after the moment of a kind; return what was cut short, None if the end came first.
+
+    Raises:
+        RuntimeError: The process failed by itself.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        watch = Watch(out)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+        moment, killed_at = ready(kind, watch, step), float("inf")
+        try:
+            while process.poll() is None and time.monotonic() < killed_at:
+                if killed_at == float("inf") and moment():
+                    killed_at = time.monotonic() + delay
+                time.sleep(_POLL)
+            runs = process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
+        if runs:
+            return watch.doing()
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{out} ended with {process.returncode}: {errors.read()[-2000:]}")
+        return None
+
+
+# --- the comparison -----------------------------------------------------------------------------------------------
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """Return what differs between an undisturbed directory and one that was killed: files, and events of the log."""
+    files = [p.relative_to(whole) for p in whole.rglob("*") if p.name == "metrics.json" or p.parent.name == "adapter"]
+    equal = [f for f in files if (other / f).is_file() and (other / f).read_bytes() == (whole / f).read_bytes()]
+    found = [str(file) for file in files if file not in equal]
+    for log in (path.relative_to(whole) for path in whole.rglob("log.jsonl")):
+        expected = {_key(event): _figures(event) for event in _lines(whole / log)}
+        seen = {_key(event) for event in _lines(other / log)}
+        found += [f"{log}: {_key(e)}" for e in _lines(other / log) if expected.get(_key(e)) != _figures(e)]
+        found += [f"{log}: no {key}" for key in expected.keys() - seen]
+    return found if files else ["the undisturbed run left nothing to compare"]
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    events = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return [event for event in events if event["event"] in ("step", "evaluation")]
+
+
+def _key(event: dict[str, Any]) -> tuple[str, int]:
+    return event["event"], event["step"]
+
+
+def _figures(event: dict[str, Any]) -> list[Any]:
+    return [event.get(name) for name in ("loss", "learning_rate", "gradient_norm", "metrics")]
+
+
+def trial(folder: Path, *, kills: int, seed: int, steps: int, sweep: bool) -> list[str]:
+    """Kill, resume and compare; print a line a kill and return what differed."""
+    draw = random.Random(seed)
+    recipe = write_recipe(folder, steps=steps)
+    whole, out, runs = folder / "whole", folder / "killed-1", 1
+    began = time.perf_counter()
+    subprocess.run(command(recipe, whole, sweep=sweep), check=True, capture_output=True)
+    print(f"undisturbed: {time.perf_counter() - began:.0f} s", flush=True)
+    found, moments = [], Counter[str]()
+    kinds = plan(kills, draw)
+    spread = {"start": 5.0, "step": 0.05, "checkpoint": 0.03, "evaluation": 0.15, "end": 2.0}
+    while kinds:
+        left = steps - done_steps(out)
+        step = done_steps(out) + draw.randint(1, max(1, 2 * left // (len(kinds) + 1)))
+        cut = kill_once(command(recipe, out, sweep=sweep), out, kinds[0], step, draw.uniform(0, spread[kinds[0]]))
+        if cut is None:
+            found += [f"run {runs}: {one}" for one in differences(whole, out)]
+            runs += 1
+            out = folder / f"killed-{runs}"
+            continue
+        moments[kinds.pop(0)] += 1
+        print(f"{moments.total():>3}  run {runs}  {cut}; goes on from step {done_steps(out)}", flush=True)
+    subprocess.run(command(recipe, out, sweep=sweep), check=True, capture_output=True)
+    found += [f"run {runs}: {one}" for one in differences(whole, out)]
+    print(f"{moments.total()} kills of {runs} runs, {len(found)} differences, {time.perf_counter() - began:.0f} s")
+    return found
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("kills", 20), ("seed", 0), ("steps", 240)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--out", type=Path, help="keep everything there, in a new folder")
+    parser.add_argument("--sweep", action="store_true", help="kill `eotune sweep` instead of `eotune run`")
+    options = parser.parse_args()
+    folder = options.out or Path(tempfile.mkdtemp())
+    found = trial(folder, kills=options.kills, seed=options.seed, steps=options.steps, sweep=options.sweep)
+    for one in found:
+        print(f"  differs: {one}")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
