@@ -16,11 +16,11 @@ def run(eotune, scenes, write_recipe, tmp_path):
 
 def test_an_export_says_where_and_how_close(eotune, run, tmp_path):
     directory = run(name="lora", rank=2)
-    code, printed, err = eotune("export", directory, "--to", "peft", "--out", tmp_path / "peft")
+    code, printed, err = eotune("export", directory, "--format", "peft", "--out", tmp_path / "peft")
     assert (code, err) == (0, "")
     assert printed.startswith(f"{tmp_path / 'peft'}: peft, 0.")
     assert "of the run's own" in printed
-    code, printed, err = eotune("export", directory, "--to", "hf", "--out", tmp_path / "hf", "--json")
+    code, printed, err = eotune("export", directory, "--format", "hf", "--out", tmp_path / "hf", "--json")
     assert (code, err) == (0, "")
     summary = json.loads(printed)
     assert summary["format"] == "hf"
@@ -30,8 +30,8 @@ def test_an_export_says_where_and_how_close(eotune, run, tmp_path):
 
 def test_wrong_input_is_exit_2_and_one_line(eotune, run, tmp_path):
     directory = run(name="harma", bottleneck=32)
-    for to, says in (("hf", "what works: --to onnx"), ("onxx", "did you mean 'onnx'")):
-        code, printed, err = eotune("export", directory, "--to", to, "--out", tmp_path / "out")
+    for to, says in (("hf", "what works: --format onnx"), ("onxx", "did you mean 'onnx'")):
+        code, printed, err = eotune("export", directory, "--format", to, "--out", tmp_path / "out")
         assert (code, printed) == (2, "")
         assert err.startswith("error: ")
         assert says in err

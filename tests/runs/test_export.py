@@ -114,16 +114,16 @@ def test_a_composed_encoder_keeps_its_layout(run_of, tmp_path, pictures, compose
 def test_methods_that_change_the_computation_are_refused(run_of, tmp_path, method):
     run = run_of(method)
     for to in ("hf", "open_clip"):
-        with pytest.raises(InputError, match=rf"{to}: method '{method}' changes the computation.*: --to onnx$"):
+        with pytest.raises(InputError, match=rf"{to}: method '{method}' changes the computation.*: --format onnx$"):
             export(run, to, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
 def test_formats_that_do_not_fit_name_those_that_do(run_of, tmp_path, composed):
     run = run_of("heads", composed)
-    with pytest.raises(InputError, match=r"only CLIP models have an open_clip form.*--to hf or onnx$"):
+    with pytest.raises(InputError, match=r"only CLIP models have an open_clip form.*--format hf or onnx$"):
         export(run, "open_clip", tmp_path / "out")
-    with pytest.raises(InputError, match=r"method 'heads' is not LoRA.*--to hf or onnx$"):
+    with pytest.raises(InputError, match=r"method 'heads' is not LoRA.*--format hf or onnx$"):
         export(run, "peft", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -142,7 +142,9 @@ def _write(run: Path, to: str, encoder: DualEncoder, method: Method, folder: Pat
 
 def _refusal(run: Path, to: str, problem: str, encoder: DualEncoder, method: Method) -> InputError:
     works = [*(("hf", "open_clip") if is_clip(encoder) else ("hf",)), "onnx"] if method.merge(encoder) else ["onnx"]
-    return InputError(f"{run}: cannot be exported to {to}: {problem}", remedy=f"what works: --to {' or '.join(works)}")
+    return InputError(
+        f"{run}: cannot be exported to {to}: {problem}", remedy=f"what works: --format {' or '.join(works)}"
+    )
 
 
 def _read(to: str, encoder: DualEncoder, description: Description, folder: Path) -> Embeds:
