@@ -10,6 +10,7 @@ from eotune.core.files import sha256
 from eotune.core.progress import say
 from eotune.data.captions import listed_error
 from eotune.data.inventory import Inventory
+from eotune.data.leaks import LONG_CAPTION
 from eotune.runs.recipe import Recipe
 from eotune.runs.workshop import Workshop
 from eotune.tasks.retrieval import CaptionData, RetrievalData
@@ -40,11 +41,18 @@ def describe_data(recipe: Recipe, data: RetrievalData, workshop: Workshop) -> di
 
 
 def judge_leaks(found: Mapping[str, Mapping[str, Any]], *, strict: bool) -> None:
-    """Warn of splits that share images.
+    """Warn of splits that share images, and of test captions that were trained on.
 
     Raises:
-        InputError: Training and test do, and ``strict`` forbids it.
+        InputError: Training and test share images, and ``strict`` forbids it. Captions are no reason: of the published
+            sets, hardly a split is free of them.
     """
+    known = found.get("train and test", {})
+    if known.get("images_with_shared_long_caption") and is_main():
+        say(
+            f"warning: {known['images_with_shared_long_caption']:,} of {known['images']:,} test images have a caption "
+            f"of {LONG_CAPTION} words or more that stands in training; `eotune check` lists them"
+        )
     for pair, report in found.items():
         shared = report.get("shared_images", 0)
         if not shared:
