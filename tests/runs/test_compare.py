@@ -178,3 +178,31 @@ def test_every_format_says_the_same(make_run, tmp_path):
     assert 'src="http' not in to_html(comparison)
     with pytest.raises(InputError, match=r"unknown format '.htm'; did you mean .html\?"):
         check_target(tmp_path / "table.htm")
+
+
+def test_retention_stands_beside_the_figures_where_every_run_of_a_group_has_it(make_run, tmp_path):
+    runs = [make_run("a0"), make_run("a1", seed=1), make_run("b0", method="lora")]
+    for run, value in ((runs[0], 40.0), (runs[1], 44.0)):
+        rows = json.loads((run / "metrics.json").read_text())
+        kept = {
+            **rows[0],
+            "metric": "mR",
+            "split": "retention",
+            "value": value,
+            "low": 1.0,
+            "high": 90.0,
+            "primary": False,
+        }
+        (run / "metrics.json").write_text(json.dumps([*rows, kept]))
+    recipe = (runs[0] / "recipe.yaml").read_text()
+    listed = "  retention: {captions: photos.jsonl}\n"
+    (runs[0] / "recipe.yaml").write_text(recipe.replace("  retention: null\n", listed))
+    comparison = compare(runs)
+    first, second = comparison.groups
+    assert first.seeds == (0, 1)
+    assert first.retention.value == 42.0
+    assert second.retention is None
+    assert "retention mR" in to_markdown(comparison)
+    assert next(csv.DictReader(io.StringIO(to_csv(comparison))))["retention"] == "42.0"
+    assert "parameters trained" in to_html(comparison)
+    assert "retention" not in to_markdown(compare([runs[2]]))

@@ -47,6 +47,7 @@ class Group:
         seeds: Ascending.
         score: The metric over them.
         difference: From the first group; None for that itself.
+        retention: mR on the retention set; None where a run did not measure it.
         trainable: Parameters trained.
         share: Of the pretrained model's.
         training_seconds: Mean of a run.
@@ -59,6 +60,7 @@ class Group:
     seeds: tuple[int, ...]
     score: Average
     difference: Difference | None
+    retention: Average | None
     trainable: int
     share: float
     training_seconds: float
@@ -182,6 +184,7 @@ def _gathered(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 
 def _group(label: str, runs: Sequence[FinishedRun], first: Sequence[FinishedRun], metric: str) -> Group:
     rows = [row for run in runs if (row := run.row(metric)) is not None]
+    kept = [row for run in runs if (row := run.row("mR", split="retention")) is not None]
     summaries = [run.summary for run in runs]
     steps = [one["step_seconds"] for one in summaries if one.get("step_seconds")]
     trainable, pretrained = (int(summaries[0].get(f"{name}_parameters") or 0) for name in ("trainable", "pretrained"))
@@ -191,6 +194,7 @@ def _group(label: str, runs: Sequence[FinishedRun], first: Sequence[FinishedRun]
         seeds=tuple(run.recipe.seed for run in runs),
         score=average(rows),
         difference=None if runs is first else _difference(runs, first, metric),
+        retention=average(kept) if len(kept) == len(runs) else None,
         trainable=trainable,
         share=trainable / pretrained if pretrained else 0.0,
         training_seconds=statistics.mean(float(one.get("training_seconds") or 0) for one in summaries),

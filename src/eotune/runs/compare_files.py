@@ -7,7 +7,7 @@ from pathlib import Path
 from eotune.core.errors import InputError
 from eotune.core.files import write_text
 from eotune.core.lookup import nearest
-from eotune.runs.charts import Bar, interval_bars
+from eotune.runs.charts import Bar, Point, interval_bars, scatter
 from eotune.runs.compare import Comparison, Group
 from eotune.runs.page import Cell, Page
 from eotune.runs.report import duration
@@ -16,7 +16,8 @@ from eotune.runs.tables import csv_text, markdown_table
 _LONGEST = 22  # characters beside a bar; longer labels are numbered instead
 _COLUMNS = (
     "label", "seeds", "value", "low", "high", "interval", "difference", "images_low", "images_high", "seeds_low",
-    "seeds_high", "trainable", "share", "training_seconds", "step_seconds", "peak_memory_mb", "runs",
+    "seeds_high", "retention", "retention_low", "retention_high", "trainable", "share", "training_seconds",
+    "step_seconds", "peak_memory_mb", "runs",
 )  # fmt: skip
 
 
@@ -77,7 +78,22 @@ def to_html(comparison: Comparison) -> str:
         drawing = interval_bars(
             [(name, [bar]) for name, bar in zip(names, bars, strict=True)], title=f"{metric} of each recipe"
         )
-        page.charts([(f"Test {metric}", drawing)])
+        charts = [(f"Test {metric}", drawing)]
+        points = [
+            Point(name, g.trainable, g.score.value, g.score.low, g.score.high)
+            for name, g in zip(names, groups, strict=True)
+            if g.trainable
+        ]
+        if points:
+            untrained = next((g for g in groups if not g.trainable), None)
+            drawing = scatter(
+                points,
+                title=f"{metric} over parameters trained",
+                x_label="parameters trained",
+                baseline=(untrained.score.value, untrained.label) if untrained else None,
+            )
+            charts.append((f"What it takes: test {metric} over parameters trained", drawing))
+        page.charts(charts)
     header, rows = _table(comparison)
     if names != [group.label for group in groups]:
         rows = [[(name, str(row[0])), *row[1:]] for name, row in zip(names, rows, strict=True)]
@@ -110,16 +126,19 @@ def _caption(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[Cell]]]:
+    has_retention = any(group.retention for group in comparison.groups)
     header = [
-        "", f"{comparison.metric}", "seeds", "difference", "over images", "over seeds", "parameters trained", "share",
-        "training", "a step", "peak memory",
+        "", f"{comparison.metric}", "seeds", "difference", "over images", "over seeds",
+        *(["retention mR"] if has_retention else []), "parameters trained", "share", "training", "a step",
+        "peak memory",
     ]  # fmt: skip
-    return header, [_row(group) for group in comparison.groups]
+    return header, [_row(group, has_retention=has_retention) for group in comparison.groups]
 
 
-def _row(group: Group) -> list[Cell]:
+def _row(group: Group, *, has_retention: bool) -> list[Cell]:
     difference = group.difference
-    step = group.step_seconds
+    step, kept = group.step_seconds, group.retention
+    retention: Cell = (f"{kept.value:.2f}", kept.interval) if kept else "–"
     return [
         group.label,
         (f"{group.score.value:.2f}", group.score.interval),
@@ -127,6 +146,7 @@ def _row(group: Group) -> list[Cell]:
         f"{difference.value:+.2f}" if difference else "–",
         _interval(difference.over_images if difference else None),
         _interval(difference.over_seeds if difference else None),
+        *([retention] if has_retention else []),
         f"{group.trainable:,}",
         f"{100 * group.share:.2f} %",
         duration(group.training_seconds) if group.trainable else "–",
@@ -143,9 +163,11 @@ def _csv_row(group: Group) -> Sequence[object]:
     score, difference = group.score, group.difference
     images = (difference and difference.over_images) or (None, None)
     seeds = (difference and difference.over_seeds) or (None, None)
+    kept = group.retention
+    retention = (kept.value, kept.low, kept.high) if kept else (None, None, None)
     return [
         group.label, " ".join(map(str, group.seeds)), score.value, score.low, score.high, score.over,
-        difference.value if difference else None, *images, *seeds, group.trainable, group.share,
+        difference.value if difference else None, *images, *seeds, *retention, group.trainable, group.share,
         group.training_seconds, group.step_seconds, group.peak_memory_mb, " ".join(group.runs),
     ]  # fmt: skip
 

@@ -113,8 +113,8 @@ def _write_report(out: Path, rows: list[dict[str, Any]], captions: Path) -> None
         title="Four ways from the ground to the sky",
         lead="A small model that has only seen synthetic ground-level pictures is adapted to overhead scenes, then "
         "asked to find images by words and words by images.",
-        note="Scenes and model are synthetic, and the model is small: this shows that the machinery works, not how good "
-        "a method is.",
+        note="Scenes and model are synthetic, and the model is small: this shows that the machinery works, not how "
+        "good a method is.",
     )
     lines = [
         f"| {r['method']} | {r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}] | {r['trainable']:,} |" for r in rows

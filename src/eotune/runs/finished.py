@@ -43,8 +43,8 @@ class FinishedRun:
         return next((row for row in self.rows if (row["metric"], row["split"], row["model"]) == what), None)
 
     def settings(self) -> dict[str, Any]:
-        """Return the recipe by dotted keys, every default written out, without its name and seed."""
-        values = self.recipe.model_dump(mode="json", exclude={"name", "seed"})
+        """Return the recipe by dotted keys, every default written out, without its name, seed and retention set."""
+        values = self.recipe.model_dump(mode="json", exclude={"name": True, "seed": True, "task": {"retention"}})
         values["method"] = method_config(self.recipe.method, source=str(self.path / "recipe.yaml")).model_dump(
             mode="json"
         )
