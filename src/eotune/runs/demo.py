@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
 }
 # A query, and the words that one caption of a right image holds.
 QUERIES: dict[str, tuple[str, ...]] = {
-    "five white planes are parked in an airport .": ("five", "white", "planes"),
+    "red planes are parked on an apron .": ("red", "planes"),
     "houses with red roofs in a residential area .": ("red", "roof"),
     "blue water at the left of a beach .": ("left", "beach"),
 }
