@@ -38,7 +38,7 @@ $(INTEROP)/.installed: pyproject.toml constraints.txt
 		"torch===$$(sed -n 's/^torch==//p' constraints.txt)" --editable '.[dev,interop]'
 	@touch $@
 
-test-interop: $(INTEROP)/.installed  ## against open_clip and torchvision (several GB; 8 GB of memory)
+test-interop: $(INTEROP)/.installed  ## against open_clip and torchvision (several GB; 5 GB of memory)
 	$(INTEROP)/bin/python -m pytest -m interop tests/interop -rA --show-capture=stdout
 
 bench: $(INSTALLED)  ## ratios against named peers

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import SafetensorError
 
 from eotune.cli.main import COMMANDS
 from eotune.core.errors import EotuneError, InterruptedRunError
@@ -78,6 +79,8 @@ def test_no_command_shows_the_help(eotune):
         (OSError(28, "No space left on device", "runs/a/log.jsonl"), 1, "runs/a/log.jsonl: No space left on device"),
         (OSError(28, "No space left on device"), 1, "file system: No space left on device"),
         (MemoryError(), 1, "out of memory; lower the batch size or the image size"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 1, "no space left on device; make room"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), 1, "no space left on device; make room"),
         (EotuneError("it broke"), 1, "it broke"),
         (InterruptedRunError("stopped after step 7; go on with --resume"), 130, "stopped after step 7"),
     ],

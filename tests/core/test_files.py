@@ -1,7 +1,15 @@
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.core.files import named_disk_errors, read_json, replaced, sha256, write_json, write_text
+from eotune.core.files import (
+    named_disk_errors,
+    new_directory,
+    read_json,
+    replaced,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -48,6 +56,25 @@ def test_missing_files_and_directories(tmp_path):
 def test_sha256_of_known_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_a_new_directory_is_whole_or_not_there(tmp_path):
+    def fail():
+        with new_directory(tmp_path / "a" / "b") as folder:
+            (folder / "half.txt").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fail()
+    assert not any((tmp_path / "a").iterdir())
+    with new_directory(tmp_path / "a" / "b") as folder:
+        (folder / "whole.txt").write_text("whole")
+        (folder / "whole.txt").chmod(0o600)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "a" / "b", tmp_path / "a" / "b" / "whole.txt")]
+    assert modes == [0o755, 0o644]
+    with pytest.raises(InputError, match="is there already"):
+        new_directory(tmp_path / "a" / "b").__enter__()
 
 
 @pytest.mark.parametrize(

@@ -27,3 +27,21 @@ def test_squash_ignores_the_aspect():
 
 def test_an_image_a_pixel_wide_costs_no_memory():
     assert ImageTransform(64)(np.zeros((20000, 1, 3), np.uint8)).shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(("width", "floor", "rounded"), [(9, 0, 0), (10, 1, 1), (11, 1, 2), (13, 2, 2), (15, 3, 4)])
+def test_an_odd_margin_is_halved_as_each_library_does(width, floor, rounded):
+    """torchvision's CenterCrop rounds half to even; transformers' processors take the floor."""
+    image = np.zeros((8, width, 3), np.uint8) + np.arange(width, dtype=np.uint8)[:, None]
+    assert ImageTransform(8)(image)[0, 0, 0] == floor
+    assert ImageTransform(8, centre="round")(image)[0, 0, 0] == rounded
+
+
+def test_normalised_pixels_pass_through_and_others_are_scaled():
+    import torch
+
+    transform = ImageTransform(4, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
+    pixels = torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)
+    normalised = transform.normalise(pixels)
+    assert normalised[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
+    assert transform.normalise(normalised) is normalised

@@ -1,6 +1,13 @@
-import pytest
+import shutil
 
+import pytest
+import torch
+
+from eotune import encoders
 from eotune.data.scenes import write_dataset
+from eotune.methods.adapted import save_adapted
+from eotune.methods.by_name import create
+from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
 
 
@@ -29,3 +36,34 @@ def recipe_values(captions):
 @pytest.fixture
 def recipe(recipe_values):
     return lambda *arguments, **training: parse_recipe(recipe_values(*arguments, **training))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, captions):
+    """A finished run of two steps; not to be changed."""
+    data = {split: {"captions": str(captions), "split": split} for split in ("train", "validation", "test")}
+    values = {"name": "small", "task": {"name": "retrieval", **data}, "encoder": "tiny", "method": {"name": "heads"}}
+    out = tmp_path_factory.mktemp("finished") / "run"
+    execute(parse_recipe({**values, "training": {"batch_size": 8, "max_steps": 2}}), out)
+    return out
+
+
+@pytest.fixture
+def run_of(finished, tmp_path):
+    """Make the finished run one of another method and encoder, with every trained weight off its start."""
+
+    def make(method, name="tiny", *, image_size=None, **settings):
+        run = tmp_path / "run"
+        shutil.copytree(finished, run, ignore=shutil.ignore_patterns("adapter"))
+        encoder = encoders.load(name, image_size=image_size)
+        applied = create({"name": method, **settings})
+        applied.apply(encoder, seed=0)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                if parameter.requires_grad and parameter.ndim > 1:
+                    parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+        save_adapted(run, applied, encoder)
+        return run
+
+    return make

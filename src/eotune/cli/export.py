@@ -9,7 +9,7 @@ import typer
 
 def command(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
-    to: Annotated[str, typer.Option(help="hf, open_clip, peft or onnx.")],
+    to: Annotated[str, typer.Option("--format", help="hf, open_clip, peft or onnx.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -16,6 +16,8 @@ from eotune.core.errors import EotuneError
 COMMANDS = {
     "demo": "Adapt the bundled model to synthetic overhead scenes, offline, in minutes.",
     "run": "Run a recipe: adapt a model, measure it, write a report.",
+    "sweep": "Run a recipe over a grid of settings and seeds: one table, one plot.",
+    "compare": "Set finished runs side by side: intervals, differences, what each takes.",
     "evaluate": "Measure a model: retrieval, or zero-shot classification.",
     "embed": "Write embeddings of images and captions to Parquet.",
     "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
@@ -99,13 +101,23 @@ def main() -> None:
     except OSError as error:
         remedy = "; free space there, then start again (a run with --resume)" if error.errno in _FULL else ""
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}{remedy}", 1)
-    except (MemoryError, RuntimeError) as error:
-        if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):  # torch's, which is not imported here
+    except Exception as error:
+        lacking = _lacking(error)
+        if lacking is None:
             raise
-        _fail("out of memory; lower the batch size or the image size", 1)
+        _fail(lacking, 1)
     if status == 130:  # recent typer turns Ctrl-C into this
         _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _lacking(error: Exception) -> str | None:
+    """Return what the machine ran out of, as torch and safetensors, which are not imported here, say it; or None."""
+    if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):
+        return "out of memory; lower the batch size or the image size"
+    if any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed writing")):
+        return "no space left on device; make room, then go on with --resume"
+    return None
 
 
 def _usage(error: Any) -> str:

@@ -87,7 +87,8 @@ def new_directory(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
     try:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp gives 0700
+        for found in (temporary, *temporary.rglob("*")):  # mkdtemp gives 0700, safetensors 0600: results are shared
+            found.chmod(0o755 if found.is_dir() else 0o644)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -36,10 +36,12 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
     """
     check_name(name)
     scheme, colon, rest = name.partition(":")
+    if scheme == "run":  # an adapted model needs its method, and methods stand above encoders
+        raise InputError(f"encoder {name!r} is an adapted model", remedy="use eotune.methods.adapted.load_model")
     if scheme not in _SCHEMES:
-        if "/" in name or Path(name).exists():
+        if not colon and name and ("/" in name or Path(name).exists()):
             raise InputError(f"encoder {name!r} has no scheme", remedy=f"write hf:{name}, or composed:{name}")
-        raise unknown_name("encoder scheme", scheme, _SCHEMES)
+        raise unknown_name("encoder scheme", scheme, [*_SCHEMES, "run"])
     if bool(rest) != (scheme != "tiny"):
         raise InputError(f"encoder {name!r}", remedy="write for instance hf:openai/clip-vit-base-patch32, or tiny")
     loader: Callable[..., DualEncoder] = resolve(_SCHEMES[scheme])

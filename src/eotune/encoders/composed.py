@@ -214,7 +214,7 @@ def _read_composed(directory: Path, image_size: int | None) -> ComposedDualEncod
         raise InputError(f"{directory / 'config.json'}: holds no JSON object", remedy="see docs/encoders.md")
     config = parse(ComposedConfig, values, source=str(directory / "config.json"))
     image_model = read_vision_tower(str(directory / "vision"))
-    text_model, tokenizer = read_text_tower(str(directory / "text")), read_tokenizer(str(directory / "text"))
+    text_model, tokenizer = _read_text(str(directory / "text"))
     config = _checked(config, image_model, _longest(text_model, tokenizer), str(directory), image_size)
     encoder = ComposedDualEncoder(image_model, text_model, tokenizer, config)
     _read_projections(encoder, directory / "projection.safetensors")
@@ -223,7 +223,8 @@ def _read_composed(directory: Path, image_size: int | None) -> ComposedDualEncod
 
 def _join(vision: str, text: str, dim: int, image_size: int | None) -> ComposedDualEncoder:
     """Join two towers by fresh projections, prepared and pooled as each usually is."""
-    image_model, text_model, tokenizer = read_vision_tower(vision), read_text_tower(text), read_tokenizer(text)
+    image_model = read_vision_tower(vision)
+    text_model, tokenizer = _read_text(text)
     transform = read_transform(vision, read_config(vision), native_size=native_size(image_model.config))
     longest = _longest(text_model, tokenizer)
     config = ComposedConfig(
@@ -237,6 +238,11 @@ def _join(vision: str, text: str, dim: int, image_size: int | None) -> ComposedD
     encoder = ComposedDualEncoder(image_model, text_model, tokenizer, config)
     _draw_projections(encoder)
     return encoder
+
+
+def _read_text(source: str) -> tuple[Any, Any]:
+    model = read_text_tower(source)
+    return model, read_tokenizer(source, rows=model.config.vocab_size)
 
 
 def _checked(config: ComposedConfig, image_model: Any, longest: int, source: str, size: int | None) -> ComposedConfig:

@@ -163,7 +163,7 @@ def load_hf(source: str, *, image_size: int | None = None) -> HFDualEncoder:
     if image_size not in (None, transform.size):
         transform = transform.at(checked_size(image_size, vision.patch_size, source))
     kind = NaFlexDualEncoder if config.model_type == "siglip2" else HFDualEncoder
-    return kind(model, read_tokenizer(source), transform)
+    return kind(model, read_tokenizer(source, rows=model.config.text_config.vocab_size), transform)
 
 
 def native_size(vision: Any) -> int:

@@ -40,7 +40,8 @@ def load_open_clip(source: str, *, image_size: int | None = None) -> HFDualEncod
         arch, activation = architecture(name)
         model = to_transformers(read_state_dict(path), arch, activation, source=source)
         transform = ImageTransform(arch.image_size, mean=MEAN, std=STD, centre="round")
-        return _assemble(model, transform, _tokenizer(path), image_size)
+        tokenizer = _tokenizer(path, rows=model.config.text_config.vocab_size)
+        return _assemble(model, transform, tokenizer, image_size)
     return _load_tag(name, weights, require("open_clip", "interop"), image_size)
 
 
@@ -83,11 +84,11 @@ def tokenizer_of(simple: Any) -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=simple.context_length)
 
 
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(path: Path, *, rows: int) -> Any:
     if (path.parent / "tokenizer.json").is_file() or (path.parent / "vocab.json").is_file():
-        return read_tokenizer(str(path.parent))
+        return read_tokenizer(str(path.parent), rows=rows)
     try:
-        return read_tokenizer(TOKENIZER)
+        return read_tokenizer(TOKENIZER, rows=rows)
     except InputError:
         raise InputError(
             f"{path}: no tokenizer beside it, and {TOKENIZER} cannot be fetched",

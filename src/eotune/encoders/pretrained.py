@@ -122,21 +122,37 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_tokenizer(source: str) -> Any:
+def read_tokenizer(source: str, *, rows: int | None) -> Any:
     """Load the tokenizer beside a model.
 
+    Args:
+        source: A directory or a hub id.
+        rows: Number of tokens that the model has a vector for; None where that is not known.
+
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it is another model's.
     """
     from transformers import AutoTokenizer
 
     check_source(source)
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # as above
         raise InputError(
             f"{source}: no tokenizer could be read ({first_line(error)})", remedy=_remedy(source)
         ) from None
+    if tokenizer.pad_token is None:  # GPT's have none; behind the mask any token serves
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    special = set(tokenizer.all_special_tokens)  # transformers adds some that a model may not know and never meets
+    words = [number for token, number in tokenizer.get_vocab().items() if token not in special]
+    if not words:  # where its files are missing, transformers 5 makes an empty one, to which every text is unknown
+        raise InputError(f"{source}: no tokenizer could be read (it has no vocabulary)", remedy=_remedy(source))
+    if rows is not None and max(words) >= rows:
+        raise InputError(
+            f"{source}: the tokenizer numbers words up to {max(words)}, but the model knows {rows} tokens",
+            remedy="take the tokenizer that came with the model",
+        )
+    return tokenizer
 
 
 def check_source(source: str) -> None:
@@ -183,7 +199,8 @@ def checked_size(size: int, patch: int, name: str) -> int:
 def first_line(error: Exception) -> str:
     """Return what an error says first, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    line = (lines[0] if lines else type(error).__name__)[:300]
+    return line.encode(errors="backslashreplace").decode()  # a lone surrogate of a damaged file cannot be printed
 
 
 def _remedy(source: str) -> str:

@@ -69,7 +69,7 @@ def write_onnx(encoder: DualEncoder, directory: Path) -> None:
 
     Raises:
         MissingExtraError: The extra ``onnx`` is not installed.
-        EotuneError: torch cannot follow the model's computation.
+        EotuneError: torch cannot follow the model's computation (SigLIP 2 NaFlex, so far).
     """
     check_packages()
     if isinstance(encoder, HFDualEncoder):
@@ -95,7 +95,9 @@ def _write(
             dynamic_shapes=(shapes,) * len(inputs), opset_version=_OPSET, dynamo=True, verbose=False,
         )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
-        raise EotuneError(f"{path.stem} tower: torch cannot write it as ONNX ({first_line(error)})") from None
+        cause = error.__cause__  # the error itself only says in which step
+        why = first_line(cause if isinstance(cause, Exception) else error)
+        raise EotuneError(f"{path.stem} tower: torch cannot write this model as ONNX ({why})") from None
     graph = program.model.graph
     for node in graph.all_nodes():
         node.metadata_props.clear()  # source lines and paths of this machine
@@ -143,7 +145,7 @@ class OnnxTowers:
         said = read_json(directory / PREPARATION)
         self.transform = ImageTransform(**said["images"])
         self.texts = said["texts"]
-        self.tokenizer = read_tokenizer(str(directory))
+        self.tokenizer = read_tokenizer(str(directory), rows=None)
         self.sessions = {
             name: runtime.InferenceSession(directory / name, providers=["CPUExecutionProvider"])
             for name in (IMAGE, TEXT)

@@ -34,6 +34,7 @@ def is_clip(encoder: DualEncoder) -> bool:
 def write_open_clip(encoder: HFDualEncoder, directory: Path) -> None:
     """Write what ``open_clip.create_model("local-dir:DIRECTORY")`` and ``open_clip.get_tokenizer`` read.
 
+    open_clip always rounds where it cuts out the centre (``transform.centre``), whatever ``encoder`` does.
     Where the encoder sees another size than its native one, its positions are settled first, in place.
 
     Args:
@@ -74,9 +75,14 @@ def read_open_clip(directory: Path) -> HFDualEncoder:
         end_of_text=text["eos_id"] if text["pool_type"] == "eos" else _LEGACY_END,
     )
     transform = ImageTransform(
-        arch.image_size, images["resize_mode"], images["interpolation"], tuple(images["mean"]), tuple(images["std"])
+        arch.image_size,
+        images["resize_mode"],
+        images["interpolation"],
+        tuple(images["mean"]),
+        tuple(images["std"]),
+        centre="round",
     )
-    return HFDualEncoder(clip, read_tokenizer(str(directory)), transform)
+    return HFDualEncoder(clip, read_tokenizer(str(directory), rows=clip.config.text_config.vocab_size), transform)
 
 
 def _model_config(config: Any) -> dict[str, Any]:

@@ -202,6 +202,24 @@ def scatter(points: Sequence[Point], *, title: str, x_label: str, baseline: tupl
     return _svg(bottom + 36, title, "".join(parts))
 
 
+def cloud(groups: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, title: str) -> str:
+    """Draw points without axes, as of a map whose directions mean nothing.
+
+    Args:
+        groups: (kind: ``base`` or ``main``, its points), drawn one over the other.
+        title: What is shown, for those who cannot see it.
+    """
+    xs, ys = zip(*(point for _, points in groups for point in points), strict=True)
+    across, down = (max(values) - min(values) or 1.0 for values in (xs, ys))
+    scale, left, top = (WIDTH - 12) / max(across, down), min(xs), max(ys)
+    parts = [
+        f'<circle class="dot {kind}" cx="{6 + (x - left) * scale:.1f}" cy="{6 + (top - y) * scale:.1f}" r="2.4"/>'
+        for kind, points in groups
+        for x, y in points
+    ]
+    return _svg(12 + down * scale, title, "".join(parts))
+
+
 def _bar(bar: Bar, left: float, y: float, scale: float, height: float) -> str:
     end, middle = left + bar.value * scale, y + height / 2
     kind = "main" if bar.main else "base"

@@ -239,3 +239,5 @@ def _cautions(runs: Sequence[FinishedRun], groups: Sequence[Group]) -> Iterable[
         yield "Some groups share no seed with the first: their differences are not paired by seed."
     if len({run.machine for run in runs}) > 1:
         yield "The runs were made on different machines: their times and memory do not compare."
+    if not all(run.summary.get("own_process", True) for run in runs):
+        yield "Runs of a sweep share a process: on a CPU, what they share counts in their peak memory."

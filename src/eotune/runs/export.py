@@ -1,8 +1,9 @@
 """From a finished run to files that other tools load, held against the run's own embeddings before they are kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from yaml import YAMLError
@@ -25,6 +26,7 @@ from eotune.runs.export_readme import how_to_load, library_of
 
 FORMATS = ("hf", "open_clip", "peft", "onnx")
 _CARD_READS = ("recipe.yaml", "metrics.json", "summary.json", "data.json", "environment.json")
+_CENTRES: dict[str, Literal["floor", "round"]] = {"hf": "floor", "open_clip": "round"}
 TOLERANCE = 1e-4  # on the numbers of unit embeddings
 
 
@@ -68,6 +70,7 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
     description = _described(run)
     with new_directory(out) as folder:
         encoder, method = load_adapted_method(run)
+        recentred = _recentre(to, encoder)
         images, texts = _probes(encoder)
         expected = encoder.embed_images(images), encoder.embed_texts(texts)
         with quiet():
@@ -80,7 +83,8 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
                 f"{run}: read back from {to}, embeddings differ from the run's own by {difference:.1e} "
                 f"(at most {TOLERANCE:.0e} is allowed); nothing was kept"
             )
-        _write_readme(run, folder, library_of(to, encoder), how_to_load(to, encoder, description.encoder, out.name))
+        load = how_to_load(to, encoder, description.encoder, out.name, recentred=recentred)
+        _write_readme(run, folder, library_of(to, encoder), load)
         files = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
     return {"format": to, "out": str(out), "files": files, "max_difference": difference}
 
@@ -95,6 +99,14 @@ def _described(run: Path) -> Description:
             remedy="name one, or finish it with eotune run --resume",
         )
     return description
+
+
+def _recentre(to: str, encoder: DualEncoder) -> bool:
+    """Cut images' centres out as the other tool does, where it cannot be told; return whether that is a change."""
+    before = encoder.transform
+    if to in _CENTRES and isinstance(encoder, HFDualEncoder):
+        encoder.transform = replace(before, centre=_CENTRES[to])
+    return encoder.transform != before
 
 
 def _write_readme(run: Path, folder: Path, library: str, load: str) -> None:
@@ -130,7 +142,9 @@ def _write(run: Path, to: str, encoder: DualEncoder, method: Method, folder: Pat
 
 def _refusal(run: Path, to: str, problem: str, encoder: DualEncoder, method: Method) -> InputError:
     works = [*(("hf", "open_clip") if is_clip(encoder) else ("hf",)), "onnx"] if method.merge(encoder) else ["onnx"]
-    return InputError(f"{run}: cannot be exported to {to}: {problem}", remedy=f"what works: --to {' or '.join(works)}")
+    return InputError(
+        f"{run}: cannot be exported to {to}: {problem}", remedy=f"what works: --format {' or '.join(works)}"
+    )
 
 
 def _read(to: str, encoder: DualEncoder, description: Description, folder: Path) -> Embeds:

@@ -90,13 +90,19 @@ preprocessing.json says the same to programs, and the logit scale.
 """
 
 
+_RECENTRED = """
+Where an odd number of pixels is left over around the centre that is cut out, the cut may lie one pixel beside the
+run's own: the library rounds in its own way.
+"""
+
+
 def library_of(to: str, encoder: DualEncoder) -> str:
     """Return the library that loads a format, as the hub's model cards name it."""
     hf = "transformers" if isinstance(encoder, HFDualEncoder) else "eotune"
     return {"hf": hf, "open_clip": "open_clip", "peft": "peft", "onnx": "onnx"}[to]
 
 
-def how_to_load(to: str, encoder: DualEncoder, base: str, name: str) -> str:
+def how_to_load(to: str, encoder: DualEncoder, base: str, name: str, *, recentred: bool) -> str:
     """Return Markdown that says how to load what was exported.
 
     Args:
@@ -104,6 +110,7 @@ def how_to_load(to: str, encoder: DualEncoder, base: str, name: str) -> str:
         encoder: What was exported.
         base: The encoder that was adapted.
         name: Of the exported directory.
+        recentred: Whether images' centres are cut out in another way than by the run.
     """
     is_whole = isinstance(encoder, HFDualEncoder)
     transform = encoder.transform
@@ -118,7 +125,7 @@ def how_to_load(to: str, encoder: DualEncoder, base: str, name: str) -> str:
         "peft": _PEFT if is_whole else _PEFT_TOWERS,
         "onnx": _ONNX,
     }[to]
-    return template.format(
+    text = template.format(
         name=name,
         base=base.removeprefix("hf:"),
         padding="max_length" if isinstance(encoder, HFDualEncoder) and encoder.is_siglip else "longest",
@@ -129,6 +136,7 @@ def how_to_load(to: str, encoder: DualEncoder, base: str, name: str) -> str:
         mean=list(transform.mean),
         std=list(transform.std),
     )
+    return text + _RECENTRED if recentred else text
 
 
 def _prepare(transform: ImageTransform) -> str:
@@ -141,8 +149,10 @@ def _prepare(transform: ImageTransform) -> str:
     )
     lines = [f"image = image.resize({scaled}, {how})"]
     if transform.resize == "shortest" or target != transform.size:
+        margin = f"(side - {transform.size})"
+        half = f"{margin} // 2" if transform.centre == "floor" else f"round({margin} / 2)"
         lines += [
-            f"left, top = [(side - {transform.size}) // 2 for side in image.size]",
+            f"left, top = [{half} for side in image.size]",
             f"image = image.crop((left, top, left + {transform.size}, top + {transform.size}))",
         ]
     return "\n".join(lines)

@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
-from eotune.core.config import problems_error
-from eotune.core.errors import InputError
-from eotune.runs.recipe import Recipe, parse_recipe, read_values, recipe_problems, set_value
+from eotune.core.config import Config, parse, problems_error
+from eotune.core.errors import InputError, shown
+from eotune.runs.recipe import SWEEP, Recipe, parse_recipe, read_values, recipe_problems, set_value
 
 _LONGEST = 100  # characters of a point's name; file systems take 255 for a name
 _SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -75,22 +76,35 @@ class Plan:
         return ", ".join(f"{name}={text_of(value)}" for name, value in self.points[point].items()) or self.name
 
 
-def make_plan(recipe: Path, grid: Sequence[str], seeds: str | None = None, overrides: Sequence[str] = ()) -> Plan:
+class SweepSection(Config):
+    """What a recipe may say of its sweep, under the key ``sweep``.
+
+    Attributes:
+        grid: The values of each setting that varies, by its dotted key.
+        seeds: What each point is repeated with; the recipe's own seed where not given.
+    """
+
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    seeds: list[Annotated[int, Field(ge=0)]] | None = None
+
+
+def make_plan(recipe: Path, grid: Sequence[str] = (), seeds: str | None = None, overrides: Sequence[str] = ()) -> Plan:
     """Read a recipe and lay out its sweep.
 
     Args:
-        recipe: YAML file.
-        grid: ``KEY=V,V,...`` for each setting that varies.
-        seeds: ``S,S,...``; the recipe's own seed where not given.
+        recipe: YAML file; its ``sweep`` section, where it has one, is a :class:`SweepSection`.
+        grid: ``KEY=V,V,...`` for each setting that varies; takes the place of the section's values of that key.
+        seeds: ``S,S,...``; those of the section, or else the recipe's own seed, where not given.
         overrides: ``KEY=VALUE`` for all trials.
 
     Raises:
         InputError: Anything is wrong with any trial; all errors are in one message.
     """
-    axes = parse_axes(grid)
-    if not axes and seeds is None:
-        raise InputError("nothing to sweep over", remedy="give --grid KEY=V,V or --seeds 0,1,2")
     values = read_values(recipe, overrides)
+    section = _section(values.pop(SWEEP, {}), str(recipe))
+    axes = parse_axes(grid, section.grid, source=str(recipe))
+    if not axes and seeds is None and section.seeds is None:
+        raise InputError("nothing to sweep over", remedy="give --grid KEY=V,V or --seeds 0,1,2")
     points = [dict(zip((axis.key for axis in axes), chosen, strict=True)) for chosen in _combinations(axes)]
     settings = []
     for point in points:
@@ -101,7 +115,7 @@ def make_plan(recipe: Path, grid: Sequence[str], seeds: str | None = None, overr
     if problems:
         raise problems_error(problems, source=f"{recipe} with --grid {' --grid '.join(grid)}" if grid else str(recipe))
     parsed = [parse_recipe(one, source=str(recipe)) for one in settings]
-    repeated = parse_seeds(seeds) if seeds is not None else (parsed[0].seed,)
+    repeated = parse_seeds(seeds) if seeds is not None else tuple(section.seeds or [parsed[0].seed])
     names = {axis.key: axis.name for axis in axes}
     named = [{names[key]: value for key, value in point.items()} for point in points]
     trials = []
@@ -113,8 +127,15 @@ def make_plan(recipe: Path, grid: Sequence[str], seeds: str | None = None, overr
     return Plan(parsed[0].name, axes, repeated, tuple(named), tuple(trials))
 
 
-def parse_axes(texts: Iterable[str]) -> tuple[Axis, ...]:
+def parse_axes(
+    texts: Iterable[str], written: Mapping[str, Sequence[Any]] | None = None, *, source: str = "recipe"
+) -> tuple[Axis, ...]:
     """Read ``KEY=V,V,...``; values are YAML, so that braces and quotes keep their commas.
+
+    Args:
+        texts: One for each setting that varies.
+        written: Further values by key; those in ``texts`` take the place of a key's.
+        source: Where ``written`` stands, for messages.
 
     Raises:
         InputError: One is not of that form, has no values, repeats one, or a key stands twice.
@@ -125,15 +146,17 @@ def parse_axes(texts: Iterable[str]) -> tuple[Axis, ...]:
         >>> [axis.values for axis in parse_axes(["method={name: lora, rank: 2},{name: heads}"])]
         [({'name': 'lora', 'rank': 2}, {'name': 'heads'})]
     """
-    read = [_axis(text) for text in texts]
-    keys = [key for key, _ in read]
+    named = [_named(text) for text in texts]
+    keys = [key for key, _ in named]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise InputError(f"--grid {twice}: stands twice", remedy=f"put all its values in one --grid {twice}=V,V")
-    last = [key.rpartition(".")[2] for key in keys]
+    from_file = {key: _checked(key, values, f"{source}: sweep.grid.{key}") for key, values in (written or {}).items()}
+    read = from_file | {key: _checked(key, values, f"--grid {key}") for key, values in named}
+    last = [key.rpartition(".")[2] for key in read]
     return tuple(
         Axis(key, short if last.count(short) == 1 else key, values)
-        for (key, values), short in zip(read, last, strict=True)
+        for (key, values), short in zip(read.items(), last, strict=True)
     )
 
 
@@ -175,25 +198,42 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
+def _section(written: Any, source: str) -> SweepSection:
+    if not isinstance(written, Mapping):
+        raise InputError(f"{source}: sweep: holds {shown(written)}", remedy="write sweep: {grid: {KEY: [V, V]}}")
+    section = parse(SweepSection, written, source=source, prefix=SWEEP)
+    if section.seeds is not None and len(set(section.seeds)) != max(1, len(section.seeds)):
+        problem = "a seed stands twice" if section.seeds else "names none"
+        raise InputError(f"{source}: sweep.seeds: {problem}", remedy="write for instance [0, 1, 2]")
+    return section
+
+
+def _named(text: str) -> tuple[str, list[Any]]:
+    """Split ``KEY=V,V,...``."""
     key, equals, listed = text.partition("=")
-    if not equals or not all(key.split(".")):
+    if not equals:
         raise InputError(f"--grid {text!r} is not KEY=V,V,...", remedy="write for instance --grid method.gamma=1,2,4")
-    if key in ("seed", "name"):
-        raise InputError(f"--grid {text!r}: {key} is no setting to compare", remedy="repeat with --seeds 0,1,2")
     try:
         values = yaml.safe_load(f"[{listed}]")
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that is none
         values = None
     if not isinstance(values, list):
         raise InputError(f"--grid {text!r}: the values are not valid YAML", remedy="quote them")
+    return key, values
+
+
+def _checked(key: str, values: Sequence[Any], where: str) -> tuple[Any, ...]:
+    if not all(key.split(".")):
+        raise InputError(f"{where}: {key!r} is no setting", remedy="name one as in method.gamma")
+    if key in ("seed", "name"):
+        raise InputError(f"{where}: {key} is no setting to compare", remedy="repeat with --seeds 0,1,2")
     if not values:
-        raise InputError(f"--grid {text!r} has no values", remedy=f"write for instance --grid {key}=1,2,4")
+        raise InputError(f"{where}: has no values", remedy="name one or more")
     numbers = tuple(float(v) if isinstance(v, str) and _SCIENTIFIC.fullmatch(v) else v for v in values)
     written = [json.dumps(value, sort_keys=True, default=str) for value in numbers]
     if len(set(written)) < len(written):
-        raise InputError(f"--grid {text!r}: a value stands twice", remedy="name each once")
-    return key, numbers
+        raise InputError(f"{where}: a value stands twice", remedy="name each once")
+    return numbers
 
 
 def _combinations(axes: Sequence[Axis]) -> Iterable[tuple[Any, ...]]:

@@ -2,19 +2,24 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eotune.core.files import read_json, replaced, write_text
 from eotune.runs.directory import read_log
+from eotune.runs.embedding_map import MODALITIES, embedding_map
+from eotune.runs.embedding_map import rows as map_rows
 from eotune.runs.measure import MODELS
 
+EMBEDDING_MAP = "embedding_map.csv"
 RECALLS = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
 
 
 def write_plots(run: Path) -> None:
-    """Draw the learning curve and the recall bars of a run directory from its files."""
+    """Draw the learning curve, the recall bars and the embedding map of a run directory from its files."""
     events = read_log(run / "log.jsonl")
     steps = [(e["step"], e["epoch"], e["loss"]) for e in events if e["event"] == "step"]
     evaluations = [(e["step"], e["epoch"], e["metrics"]["mR"]) for e in events if e["event"] == "evaluation"]
@@ -31,6 +36,10 @@ def write_plots(run: Path) -> None:
     fields = ("model", "metric", "value", "low", "high")
     _write_csv(folder / "recalls.csv", fields, [[row[f] for f in fields] for row in test])
     _draw(folder / "recalls.png", lambda figure: _recall_bars(figure, test))
+    planes = embedding_map(run / "embeddings.npz")
+    if planes:
+        _write_csv(folder / EMBEDDING_MAP, ("model", "modality", "number", "x", "y"), map_rows(planes))
+        _draw((folder / EMBEDDING_MAP).with_suffix(".png"), lambda figure: _maps(figure, planes))
 
 
 def _learning_curve(figure: Any, steps: Sequence[Any], evaluations: Sequence[Any]) -> None:
@@ -57,6 +66,14 @@ def _recall_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
         axes.bar(where, values, 0.38, yerr=spread, color=colour, label=model, capsize=2)
     axes.set_xticks(range(len(RECALLS)), RECALLS, rotation=30)
     axes.set_ylabel("test recall (%), 95 % interval")
+    axes.legend(frameon=False)
+
+
+def _maps(figure: Any, planes: Mapping[tuple[str, str], np.ndarray]) -> None:
+    for axes, model in zip(figure.subplots(1, len(MODELS)), MODELS, strict=True):
+        for modality, colour in zip(MODALITIES, ("#2f6f6a", "#c46a2b"), strict=True):
+            axes.scatter(*planes[model, modality].T, s=6, color=colour, label=modality)
+        axes.set(title=model, xticks=[], yticks=[], aspect="equal")
     axes.legend(frameon=False)
 
 

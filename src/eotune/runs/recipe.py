@@ -14,6 +14,8 @@ from eotune.tasks.objective import ObjectiveConfig
 from eotune.tasks.retrieval import RetrievalConfig
 from eotune.training.config import TrainingConfig
 
+SWEEP = "sweep"  # the section of a recipe that describes many runs
+
 
 class EncoderConfig(Config):
     """Which pretrained model is adapted.
@@ -66,9 +68,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply ``key=value`` overrides.
 
     Raises:
-        InputError: Anything is wrong; all errors are in one message, each with its path and nearest known key.
+        InputError: Anything is wrong; all errors are in one message, each with its path and nearest known key. Or the
+            recipe has a ``sweep`` section: it describes many runs.
     """
-    return parse_recipe(read_values(path, overrides), source=str(path))
+    values = read_values(path, overrides)
+    if SWEEP in values:
+        raise InputError(f"{path}: describes a sweep, not one run", remedy=f"run it with: eotune sweep {path}")
+    return parse_recipe(values, source=str(path))
 
 
 def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

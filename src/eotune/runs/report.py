@@ -1,5 +1,6 @@
 """report.html of a run, made from the files of its directory alone."""
 
+import csv
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from typing import Any
 import yaml
 
 from eotune.core.files import read_json, write_text
-from eotune.runs.charts import Bar, interval_bars, line_chart
+from eotune.runs.charts import Bar, cloud, interval_bars, line_chart
 from eotune.runs.directory import read_log
 from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
-from eotune.runs.plots import RECALLS
+from eotune.runs.plots import EMBEDDING_MAP, RECALLS
 
 REPORT = "report.html"  # the last file that a run writes
 _DIRECTIONS = (("i2t", "Image to text"), ("t2i", "Text to image"))
@@ -330,6 +331,31 @@ def _space(page: Page, files: RunFiles) -> None:
         for name, what in measured
     ]
     page.table(["", *MODELS], body)
+    planes = _read_map(files.path / "plots" / EMBEDDING_MAP)
+    if planes:
+        charts = [
+            (
+                model,
+                cloud(
+                    [("base", planes[model, "text"]), ("main", planes[model, "image"])],
+                    title=f"map of image and text embeddings, {model}",
+                ),
+            )
+            for model in MODELS
+        ]
+        page.charts(charts, legend=("captions", "images"))
+        page.text(
+            "t-SNE of test images and one caption of each: neighbours mean something, distances and directions little."
+        )
+
+
+def _read_map(path: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    planes: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                planes.setdefault((row["model"], row["modality"]), []).append((float(row["x"]), float(row["y"])))
+    return planes
 
 
 def _use(page: Page, files: RunFiles) -> None:

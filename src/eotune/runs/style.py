@@ -55,7 +55,7 @@ svg .base{fill:var(--base)}svg .main{fill:var(--accent)}
 svg .whisker{stroke:var(--ink);stroke-width:1.2;opacity:.75}
 svg .curve{fill:none;stroke:var(--accent);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .dashed{stroke:var(--base);stroke-width:1.4;stroke-dasharray:4 3}
-svg .best{fill:var(--mark)}svg text.best{font-weight:600}
+svg .best{fill:var(--mark)}svg .dot{opacity:.75}svg text.best{font-weight:600}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;color:var(--soft);font-size:.85rem;margin:.6rem 0 0}
 .legend i{display:inline-block;width:.8rem;height:.8rem;border-radius:.2rem;margin-right:.4rem;vertical-align:-.06rem}
 .legend .base{background:var(--base)}.legend .main{background:var(--accent)}

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from eotune.runs.embedding_map import embedding_map, rows
+
+
+@pytest.fixture
+def embeddings(tmp_path):
+    """Two far groups of images, each caption near its own image; before adapting, all captions in a third place."""
+
+    def write(images=24, captions=2):
+        rng = np.random.default_rng(0)
+        centre = np.eye(8)[np.arange(images) % 2]
+        near = lambda vectors: vectors + 0.05 * rng.standard_normal(vectors.shape)  # noqa: E731 - shorter than a def
+        owner = np.repeat(np.arange(images), captions)
+        elsewhere = np.tile(np.eye(8)[5], (len(owner), 1))
+        path = tmp_path / "embeddings.npz"
+        np.savez(
+            path,
+            image_index=owner,
+            zero_shot_image=near(centre).astype(np.float16),
+            zero_shot_text=near(elsewhere).astype(np.float16),
+            adapted_image=near(centre).astype(np.float16),
+            adapted_text=near(centre[owner]).astype(np.float16),
+        )
+        return path
+
+    return write
+
+
+def test_captions_lie_beside_their_images_once_they_are_aligned(embeddings):
+    planes = embedding_map(embeddings())
+    for (model, _), points in planes.items():
+        assert points.shape == (24, 2), model
+    group = np.arange(24) % 2
+    after = {modality: planes["adapted", modality] for modality in ("image", "text")}
+    centres = {m: [points[group == g].mean(0) for g in (0, 1)] for m, points in after.items()}
+    across = np.linalg.norm(centres["image"][0] - centres["image"][1])
+    for g in (0, 1):
+        assert np.linalg.norm(centres["image"][g] - centres["text"][g]) < 0.5 * across
+    lines = rows(planes)
+    assert len(lines) == 2 * 2 * 24
+    assert lines[0][:3] == ("zero-shot", "image", 0)
+
+
+def test_the_same_embeddings_give_the_same_map(embeddings):
+    first, second = embedding_map(embeddings()), embedding_map(embeddings())
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_few_images_have_no_map(embeddings):
+    assert embedding_map(embeddings(images=4)) == {}
+
+
+def test_many_images_are_thinned_out(embeddings):
+    assert {len(points) for points in embedding_map(embeddings(images=310, captions=1)).values()} == {300}

@@ -1,0 +1,133 @@
+import itertools
+
+import pytest
+import yaml
+
+from eotune.core.errors import InputError
+from eotune.runs.grid import make_plan, parse_axes, parse_seeds, text_of
+from eotune.runs.recipe import read_recipe
+
+
+@pytest.fixture
+def write(recipe_values, tmp_path):
+    def build(method="lora", **changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**recipe_values(method), **changes}))
+        return path
+
+    return build
+
+
+def test_every_combination_meets_every_seed(write):
+    plan = make_plan(write(), ["method.rank=2,4", "training.learning_rate=1e-4,1e-3"], "0,5", ["training.epochs=3"])
+    expected = list(itertools.product((2, 4), (1e-4, 1e-3), (0, 5)))
+    recipes = [trial.recipe for trial in plan.trials]
+    assert [(one.method["rank"], one.training.learning_rate, one.seed) for one in recipes] == expected
+    assert {one.training.epochs for one in recipes} == {3}
+    assert plan.trials[1].name == "rank-2_learning_rate-0.0001_seed-5"
+    assert plan.trials[1].recipe.name == "small_rank-2_learning_rate-0.0001_seed-5"
+    assert [trial.point for trial in plan.trials] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert plan.label(3) == "rank=4, learning_rate=0.001"
+
+
+def test_the_recipes_own_seed_is_taken_where_none_is_given(write):
+    assert make_plan(write(seed=7), ["method.rank=2,4"]).seeds == (7,)
+    seeds = make_plan(write(), (), "1,2")
+    assert [trial.name for trial in seeds.trials] == ["seed-1", "seed-2"]
+    assert seeds.label(0) == "small"
+    with pytest.raises(InputError, match="nothing to sweep over; give --grid"):
+        make_plan(write())
+
+
+def test_a_recipe_may_hold_its_sweep(write):
+    path = write(sweep={"grid": {"method.rank": [2, 4], "training.learning_rate": ["1e-3"]}, "seeds": [0, 1]})
+    plan = make_plan(path)
+    assert [axis.key for axis in plan.axes] == ["method.rank", "training.learning_rate"]
+    assert plan.axes[1].values == (0.001,)
+    assert (plan.seeds, len(plan.trials)) == ((0, 1), 4)
+    other = make_plan(path, ["method.rank=8", "training.epochs=1,2"], "3")
+    assert {axis.key: axis.values for axis in other.axes} == {
+        "method.rank": (8,), "training.learning_rate": (0.001,), "training.epochs": (1, 2),
+    }  # fmt: skip
+    assert other.seeds == (3,)
+    assert make_plan(path, (), None, ["sweep.seeds=[4]"]).seeds == (4,)
+    with pytest.raises(InputError, match=r"recipe.yaml: describes a sweep, not one run; .* eotune sweep .*yaml"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ([1], r"sweep: holds \[1\]; write sweep:"),
+        ({"gird": {}}, "'sweep.gird' is not a known key; did you mean 'grid'"),
+        ({"grid": {"method.rank": 2}}, "'sweep.grid.method.rank': .*valid list"),
+        ({"grid": {"method.rank": []}}, "sweep.grid.method.rank: has no values"),
+        ({"grid": {"method.rank": [2, 2]}}, "sweep.grid.method.rank: a value stands twice"),
+        ({"grid": {"seed": [1, 2]}}, "sweep.grid.seed: seed is no setting to compare"),
+        ({"grid": {"method..rank": [1]}}, "'method..rank' is no setting"),
+        ({"seeds": [0, -1]}, "'sweep.seeds.1': .*greater than or equal to 0"),
+        ({"seeds": [0, 0]}, "sweep.seeds: a seed stands twice"),
+        ({"seeds": []}, "sweep.seeds: names none"),
+    ],
+)
+def test_a_wrong_section_is_one_clear_line(write, section, says):
+    with pytest.raises(InputError, match=says) as caught:
+        make_plan(write(sweep=section))
+    assert "recipe.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("method.rank", "is not KEY=V,V"),
+        ("=1,2", "'' is no setting"),
+        ("a.=1", "'a.' is no setting"),
+        ("method.rank=", "--grid method.rank: has no values"),
+        ("method.rank=1,1", "a value stands twice"),
+        ("training.learning_rate=1e-3,0.001", "a value stands twice"),
+        ("method.rank={", "not valid YAML"),
+        ("method.rank=2020-13-45", "not valid YAML"),
+        ("seed=1,2", "seed is no setting to compare; repeat with --seeds"),
+    ],
+)
+def test_a_wrong_grid_is_one_clear_line(text, says):
+    with pytest.raises(InputError, match=says):
+        parse_axes([text])
+
+
+def test_a_key_stands_once():
+    with pytest.raises(InputError, match="--grid a.b: stands twice; put all its values in one --grid a.b=V,V"):
+        parse_axes(["a.b=1", "a.b=2"])
+
+
+@pytest.mark.parametrize("text", ["", "1,,2", "a", "-1", "1.5", "٣"])
+def test_wrong_seeds_are_refused(text):
+    with pytest.raises(InputError, match="is not a whole number of 0 or more"):
+        parse_seeds(text)
+
+
+def test_all_problems_of_all_trials_are_in_one_message(write):
+    with pytest.raises(InputError) as caught:
+        make_plan(write(), ["method.rank=2,x", "training.epochs=1,-1", "training.learnig_rate=1"])
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert all(part in message for part in ("method.rank", "training.epochs", "did you mean 'learning_rate'"))
+
+
+def test_axes_of_the_same_last_part_keep_their_whole_key():
+    axes = parse_axes(["encoder.name=tiny,other", "method.name=lora", "method.rank=1"])
+    assert [axis.name for axis in axes] == ["encoder.name", "method.name", "rank"]
+
+
+def test_names_of_trials_are_names_of_files_and_differ(write):
+    grid = ["method={name: lora, rank: 2},{name: lora, rank: 4},{name: heads}", "task.pairs=distinct,all"]
+    names = [trial.name for trial in make_plan(write(), grid).trials]
+    assert names[0] == "method-lora-rank-2_pairs-distinct_seed-0"
+    long = make_plan(write(), ["encoder.name=" + ",".join("x" * 150 + end for end in "aA/")]).trials
+    assert len({trial.name.casefold() for trial in long} | {name.casefold() for name in names}) == 9
+    assert all(len(trial.name) < 150 and "/" not in trial.name for trial in long)
+
+
+def test_values_as_text():
+    assert text_of([1, [0.5, "a"]]) == "1 0.5 a"
+    assert text_of({"crop": [0.5, 1.0], "flip": False}) == "crop=0.5 1 flip=false"
