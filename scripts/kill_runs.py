@@ -25,8 +25,7 @@ from typing import Any
 import yaml
 
 SPLITS = ("train", "validation", "test")
-EPOCH = 24  # steps
-CHECKPOINT = 16  # steps, so that every third one falls together with an evaluation
+CHECKPOINT = 8  # steps, of epochs of 10: every fifth falls together with an evaluation
 KINDS = {"step": 7, "checkpoint": 5, "evaluation": 4, "start": 2, "end": 2}  # of 20 kills
 _POLL = 0.002  # seconds
 
@@ -41,11 +40,14 @@ def write_recipe(folder: Path, *, steps: int) -> Path:
     captions = write_dataset(folder / "scenes", {"train": 8, "validation": 2, "test": 2}, size=32)
     recipe = {
         "name": "killed",
-        "task": {"name": "retrieval", **{s: {"captions": str(captions), "split": s} for s in SPLITS}},
+        "task": {
+            "name": "retrieval", "pairs": "images",
+            **{s: {"captions": str(captions), "split": s, "limit": 80} for s in SPLITS},
+        },
         "encoder": {"name": "tiny", "image_size": 32},
         "method": {"name": "harma", "bottleneck": 16},
         "training": {
-            "batch_size": 16, "max_steps": steps, "log_every": 1, "checkpoint_every": CHECKPOINT, "device": "cpu",
+            "batch_size": 8, "max_steps": steps, "log_every": 1, "checkpoint_every": CHECKPOINT, "device": "cpu",
             "learning_rate": 3e-3,
         },
     }  # fmt: skip
@@ -56,7 +58,7 @@ def write_recipe(folder: Path, *, steps: int) -> Path:
 
 def command(recipe: Path, out: Path, *, sweep: bool) -> list[str]:
     """Return the words that start or continue the run."""
-    words = ["sweep", str(recipe), "--grid", "method.bottleneck=8,16"] if sweep else ["run", str(recipe)]
+    words = ["sweep", str(recipe), "--grid", "method.bottleneck=16,32"] if sweep else ["run", str(recipe)]
     resume = ["--resume"] if out.exists() else []
     return [sys.executable, "-m", "eotune.cli.main", *words, "--out", str(out), *resume]
 
@@ -93,7 +95,7 @@ class Watch:
     def evaluates(self) -> bool:
         """Tell whether it has made the last step of an epoch, and not yet what comes then."""
         last = self.last()
-        return last["event"] == "step" and last["step"] % EPOCH == 0
+        return last["event"] == "step" and float(last["epoch"]).is_integer()
 
     def trained(self) -> bool:
         """Tell whether it has come to the end of a run's training."""
@@ -208,7 +210,7 @@ def trial(folder: Path, *, kills: int, seed: int, steps: int, sweep: bool) -> li
     print(f"undisturbed: {time.perf_counter() - began:.0f} s", flush=True)
     found, moments = [], Counter[str]()
     kinds = plan(kills, draw)
-    spread = {"start": 5.0, "step": 0.05, "checkpoint": 0.03, "evaluation": 0.15, "end": 2.0}
+    spread = {"start": 5.0, "step": 0.05, "checkpoint": 0.015, "evaluation": 0.15, "end": 2.0}
     while kinds:
         left = steps - done_steps(out)
         step = done_steps(out) + draw.randint(1, max(1, 2 * left // (len(kinds) + 1)))

@@ -219,6 +219,13 @@ def test_bad_checkpoints_of_open_clip(eotune, scenes, tmp_path, content, says):
     assert_one_line(result, [str(tmp_path / "a.pt"), *says])
 
 
+@pytest.mark.parametrize("scheme", ["", "hf:", "run:", "composed:", "open_clip:ViT-B-32@"])
+def test_a_name_that_no_file_can_have(eotune, scenes, scheme):
+    result = eotune("evaluate", scheme + 300 * "a", "--data", scenes)
+    assert_one_line(result, [scheme, "the name is too long"])
+    assert len(result[2]) < 300
+
+
 # --- directories --------------------------------------------------------------------------------------------------
 
 

@@ -25,12 +25,14 @@ def command(
     from eotune.core.errors import InputError
     from eotune.core.lookup import unknown_name
     from eotune.data.captions import read_captions
+    from eotune.encoders.by_name import check_name
     from eotune.methods.adapted import load_model
 
     if precision not in ("fp32", "bf16", "fp16"):
         raise unknown_name("precision", precision, ["fp32", "bf16", "fp16"])
     if task not in ("retrieval", "zero-shot"):
         raise unknown_name("task", task, ["retrieval", "zero-shot"])
+    check_name(model)
     if (Path(model) / "adapter").is_dir():
         model = f"run:{model}"
     if task == "retrieval":

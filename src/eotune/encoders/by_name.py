@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.core.lookup import resolve, unknown_name
 from eotune.encoders.base import DualEncoder
+
+_LONGEST = 4000  # bytes of a path, under Linux's 4096; 255 a part
 
 _SCHEMES = {
     "hf": "eotune.encoders.hf:load_hf",
@@ -32,6 +34,7 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
         ...
         eotune.core.errors.InputError: unknown encoder scheme 'tinny'; did you mean 'tiny'? Known: composed, hf, ...
     """
+    check_name(name)
     scheme, colon, rest = name.partition(":")
     if scheme == "run":  # an adapted model needs its method, and methods stand above encoders
         raise InputError(f"encoder {name!r} is an adapted model", remedy="use eotune.methods.adapted.load_model")
@@ -45,3 +48,15 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
     encoder = loader(rest, image_size=image_size) if colon else loader(image_size=image_size)
     encoder.name = name
     return encoder.eval()
+
+
+def check_name(name: str) -> None:
+    """Refuse what no file system could hold: asking it would raise.
+
+    Raises:
+        InputError: A part of the name, or all of it, is too long.
+    """
+    if len(name.encode(errors="replace")) > _LONGEST or any(
+        len(p.encode(errors="replace")) > 255 for p in name.split("/")
+    ):
+        raise InputError(f"encoder {shown(name)}: the name is too long", remedy="write for instance hf:DIR, or tiny")

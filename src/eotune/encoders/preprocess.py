@@ -75,7 +75,7 @@ class ImageTransform:
             margins = ((side - self.size) / 2 for side in picture.size)
             left, top = (round(margin) if self.centre == "round" else floor(margin) for margin in margins)
             picture = picture.crop((left, top, left + self.size, top + self.size))
-        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+        return np.array(np.asarray(picture).transpose(2, 0, 1), order="C")  # a copy: PIL's own memory is read-only
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Map uint8 ``(n, 3, h, w)`` to float32 on the same device, normalised; floats pass through unchanged."""

@@ -199,7 +199,8 @@ def checked_size(size: int, patch: int, name: str) -> int:
 def first_line(error: Exception) -> str:
     """Return what an error says first, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    line = (lines[0] if lines else type(error).__name__)[:300]
+    return line.encode(errors="backslashreplace").decode()  # a lone surrogate of a damaged file cannot be printed
 
 
 def _remedy(source: str) -> str:

@@ -1,6 +1,6 @@
 """Between transformers' image processors and :class:`~eotune.encoders.preprocess.ImageTransform`."""
 
-from math import inf, isqrt
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import find_file, first_line
 
 _FILES = ("preprocessor_config.json", "processor_config.json")  # transformers 5 writes the second
+_LARGEST = 2**14  # pixels; what asks for more is damaged
+_WIDEST = 1e6  # likewise, of pixel statistics
 _INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
@@ -73,10 +75,12 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
             return _rule(processor, {"height": isqrt(processor.max_num_patches) * processor.patch_size})
         transform = _rule(processor, dict(processor.size))
         image = np.random.default_rng(0).integers(0, 256, (45, 124, 3), dtype=np.uint8)
-        theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
+        with np.errstate(all="ignore"):  # of numbers that make no sense, which do not equal ours then
+            theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
         ours = transform.normalise(torch.from_numpy(transform(image))).numpy()
         follows = ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-4)
-    except (KeyError, TypeError, ValueError):  # sizes that are no square, steps that need other arguments
+    # Sizes that are no square, steps that need other arguments, numbers that make no sense.
+    except (KeyError, TypeError, ValueError, OverflowError):
         follows = False
     if not follows:
         raise InputError(
@@ -91,14 +95,16 @@ def _rule(processor: Any, size: dict[str, int]) -> ImageTransform:
     target = int(size["height"] if squash else size["shortest_edge"])
     side = int(dict(processor.crop_size)["height"]) if getattr(processor, "do_center_crop", False) else target
     normalise = getattr(processor, "do_normalize", True)
+    mean = _triple(processor.image_mean) if normalise else (0.0, 0.0, 0.0)
     std = _triple(processor.image_std) if normalise else (1.0, 1.0, 1.0)
-    if not all(0 < one < inf for one in std):
-        raise ValueError(f"image_std {std}")
+    sane = all(abs(one) < _WIDEST for one in mean) and all(1 / _WIDEST < one < _WIDEST for one in std)
+    if not sane or not 0 < side <= _LARGEST or not 0 < target <= _LARGEST:
+        raise ValueError(f"size {target}, crop {side}, mean {mean}, std {std}")
     return ImageTransform(
         size=side,
         resize="squash" if squash else "shortest",
         interpolation=_INTERPOLATION.get(int(processor.resample), "bicubic"),  # type: ignore[arg-type]
-        mean=_triple(processor.image_mean) if normalise else (0.0, 0.0, 0.0),
+        mean=mean,
         std=std,
         scaled_to=None if side == target else target,
     )

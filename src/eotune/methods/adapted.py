@@ -6,9 +6,10 @@ from typing import Any
 
 from eotune import __version__
 from eotune.core.config import Config, parse
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, shown
 from eotune.core.files import read_json, write_json
 from eotune.encoders.base import DualEncoder
+from eotune.encoders.by_name import check_name
 from eotune.methods.base import Method
 from eotune.methods.by_name import create, method_config
 
@@ -101,6 +102,7 @@ def load_model(name: str, image_size: int | None = None) -> DualEncoder:
         from eotune import encoders
 
         return encoders.load(name, image_size=image_size)
+    check_name(name)
     encoder = load_adapted(Path(name.removeprefix(_SCHEME)))
     if image_size not in (None, encoder.transform.size):
         raise InputError(
@@ -135,8 +137,8 @@ def _load(directory: Path) -> tuple[DualEncoder, Method]:
     fingerprint = encoder.fingerprint()
     if fingerprint != description.fingerprint:
         raise InputError(
-            f"{folder}: was trained for {description.encoder!r} with fingerprint {description.fingerprint}, "
-            f"but that encoder now has {fingerprint}",
+            f"{folder}: was trained for {shown(description.encoder)} with fingerprint "
+            f"{shown(description.fingerprint)}, but that encoder now has {fingerprint!r}",
             remedy="restore the encoder's weights of then, or train the adapter again",
         )
     method.apply(encoder, seed=description.seed)
