@@ -1,6 +1,7 @@
 """Damaged files are read or refused in one clear line: fresh ones, and those that once were neither."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,3 +68,16 @@ def test_what_counts_as_a_defect(fuzz, monkeypatch, tmp_path, raised, says):
 
     monkeypatch.setitem(fuzz.KINDS, "image", (list, read))
     assert fuzz.defect("image", tmp_path).startswith(says)
+
+
+def test_a_message_that_rasterio_cannot_log_is_not_printed():
+    """In a process of its own: the message goes through the interpreter's hooks, which pytest replaces."""
+    path = next(one for one in CORPUS if one.name.startswith("image-41-2152"))
+    code = "import sys; from eotune.data.rasters import read_bands; print(read_bands(sys.argv[1]).shape)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "UnicodeDecodeError" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert "UnicodeDecodeError" in subprocess.run(
+        [sys.executable, "-c", f"import rasterio; rasterio.open({str(path)!r}).read()"],
+        capture_output=True, text=True, check=False,
+    ).stderr  # or else there is nothing to keep quiet  # fmt: skip

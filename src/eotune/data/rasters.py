@@ -1,11 +1,14 @@
 """GeoTIFF and other rasters through rasterio: any bands and types, scale and offset, nodata, decimated reading."""
 
+import functools
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -105,6 +108,25 @@ def ignoring(category: type[Warning]) -> Iterator[None]:
         yield
 
 
+@functools.cache
+def _silence_undecodable_messages() -> None:
+    """Keep off stderr that rasterio could not log a message of GDAL which quotes bytes of a damaged file.
+
+    Its logging callback cannot raise, so Python prints the UnicodeDecodeError and its traceback through these hooks.
+    """
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+
+    def on_unraisable(what: Any) -> None:
+        if not (isinstance(what.exc_value, UnicodeDecodeError) and "rasterio" in str(what.object)):
+            unraisable(what)
+
+    def on_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not (isinstance(error, UnicodeDecodeError) and trace is None):  # an error of Python code has a traceback
+            uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = on_unraisable, on_uncaught
+
+
 def raster_driver(path: Path, magic: bytes) -> str | None:
     """Return the GDAL driver for a file that begins with ``magic``; None for formats that are not read as rasters.
 
@@ -129,6 +151,7 @@ def opened(path: Path) -> Iterator[Any]:
     """
     import rasterio
 
+    _silence_undecodable_messages()
     try:
         with path.open("rb") as stream:
             driver = raster_driver(path, stream.read(16))

@@ -79,8 +79,8 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
             theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
         ours = transform.normalise(torch.from_numpy(transform(image))).numpy()
         follows = ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-4)
-    # Sizes that are no square, steps that need other arguments, numbers that make no sense.
-    except (KeyError, TypeError, ValueError, OverflowError):
+    # Sizes that are no square, steps that need other arguments, numbers that make no sense, keys of another model.
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         follows = False
     if not follows:
         raise InputError(
