@@ -91,8 +91,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
                 warnings.simplefilter("ignore")
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for a broken or refused file
+        refused = "Weights only load failed" in str(error)  # what follows there speaks to torch's own callers
+        why = "it is damaged, or holds other objects" if refused else first_line(error)[:160]
         raise InputError(
-            f"{path}: is no checkpoint of plain tensors ({first_line(error)[:160]})",
+            f"{path}: is no checkpoint of plain tensors ({why})",
             remedy="check that the file is complete"
             if path.suffix == ".safetensors"
             else "pickled objects are not loaded, they can run code; save the state dict alone, or as safetensors",
