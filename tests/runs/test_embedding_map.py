@@ -54,3 +54,15 @@ def test_few_images_have_no_map(embeddings):
 
 def test_many_images_are_thinned_out(embeddings):
     assert {len(points) for points in embedding_map(embeddings(images=310, captions=1)).values()} == {300}
+
+
+def test_a_collapsed_model_is_one_point(tmp_path):
+    ones = {
+        f"{model}_{kind}": np.ones((8, 4), np.float16)
+        for model in ("zero_shot", "adapted")
+        for kind in ("image", "text")
+    }
+    np.savez(tmp_path / "embeddings.npz", image_index=np.arange(8), **ones)
+    planes = embedding_map(tmp_path / "embeddings.npz")
+    assert len(planes) == 4
+    assert not any(points.any() for points in planes.values())

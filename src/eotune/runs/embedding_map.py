@@ -48,5 +48,7 @@ def rows(planes: Mapping[tuple[str, str], np.ndarray]) -> list[tuple[str, str, i
 def _plane(vectors: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
+    if not np.ptp(vectors, axis=0).any():  # a collapsed model: one point, without the components to start from
+        return np.zeros((len(vectors), 2), np.float32)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     return TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0, n_jobs=1).fit_transform(vectors)
