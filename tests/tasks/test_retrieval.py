@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 
 from eotune import encoders
@@ -72,3 +75,18 @@ def test_a_list_of_images_chooses_and_orders_them(captions, tmp_path):
             data.read()
     with pytest.raises(InputError, match=r"none\.txt: cannot be read \(No such file"):
         CaptionData(captions=captions, listed=tmp_path / "none.txt").read()
+
+
+def test_a_listed_file_name_that_several_images_have_is_refused(captions, tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        shutil.copy(read_captions(captions, split="test").paths()[0], tmp_path / folder / "1.png")
+    rows = [{"image": f"{folder}/1.png", "captions": ["a pond ."], "split": "test"} for folder in "ab"]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listed = tmp_path / "listed.txt"
+    data = CaptionData(captions=tmp_path / "captions.jsonl", listed=listed)
+    listed.write_text("b/1.png")
+    assert [sample.image for sample in data.read().samples] == ["b/1.png"]
+    listed.write_text("1.png")
+    with pytest.raises(InputError, match="'1.png' is the name of several images"):
+        data.read()

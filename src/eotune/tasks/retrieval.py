@@ -1,5 +1,6 @@
 """Image-text retrieval: its data, its figures, and what a recipe says of it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +62,22 @@ def _listed(captions: CaptionSet, path: Path) -> CaptionSet:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InputError(f"{path}: cannot be read ({reason})", remedy="name a text file with an image a line") from None
-    positions = {
-        name: i for i, sample in enumerate(captions.samples) for name in (sample.image, Path(sample.image).name)
-    }
+    images = [sample.image for sample in captions.samples]
+    by_file = defaultdict[str, list[int]](list)
+    for position, image in enumerate(images):
+        by_file[Path(image).name].append(position)
+    positions = dict(by_file) | {image: [position] for position, image in enumerate(images)}
     names = [line.strip() for line in lines if line.strip()]
     unknown = [name for name in names if name not in positions]
+    several = next((name for name in names if len(positions.get(name, ())) > 1), None)
+    if several is not None:
+        raise InputError(
+            f"{path}: {shown(several)} is the name of several images of {captions.source}", remedy="name them by path"
+        )
     if unknown or not names:
         what = f"{len(unknown)} names, such as {shown(unknown[0])}, are" if unknown else "nothing in it is"
         raise InputError(f"{path}: {what} no image of {captions.source}", remedy="name images of that file and split")
-    return captions.subset(dict.fromkeys(positions[name] for name in names))
+    return captions.subset(dict.fromkeys(positions[name][0] for name in names))
 
 
 class RetrievalConfig(Config):
@@ -139,7 +147,7 @@ class EvaluationSet:
         self, captions: CaptionSet, encoder: DualEncoder, *, bands: BandConfig | None = None, description: str = ""
     ) -> None:
         self.captions = captions
-        cache = ImageCache([captions.path(sample) for sample in captions.samples], bands=bands, memory_limit_bytes=0)
+        cache = ImageCache(captions.paths(), bands=bands, memory_limit_bytes=0)
         size = encoder.transform.size
         pixels = np.empty((len(captions), 3, size, size), np.uint8)
         indices = progress(range(len(captions)), description=description or "decoding")
