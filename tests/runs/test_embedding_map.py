@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eotune.runs.embedding_map import embedding_map, rows
+from eotune.runs.embedding_map import embedding_map, read_map, write_map
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def embeddings(tmp_path):
     return write
 
 
-def test_captions_lie_beside_their_images_once_they_are_aligned(embeddings):
+def test_captions_lie_beside_their_images_once_they_are_aligned(embeddings, tmp_path):
     planes = embedding_map(embeddings())
     for (model, _), points in planes.items():
         assert points.shape == (24, 2), model
@@ -38,9 +38,14 @@ def test_captions_lie_beside_their_images_once_they_are_aligned(embeddings):
     across = np.linalg.norm(centres["image"][0] - centres["image"][1])
     for g in (0, 1):
         assert np.linalg.norm(centres["image"][g] - centres["text"][g]) < 0.5 * across
-    lines = rows(planes)
+    write_map(tmp_path / "map.csv", planes)
+    lines = (tmp_path / "map.csv").read_text().splitlines()[1:]
     assert len(lines) == 2 * 2 * 24
-    assert lines[0][:3] == ("zero-shot", "image", 0)
+    assert lines[0].split(",")[:3] == ["zero-shot", "image", "0"]
+    read = read_map(tmp_path / "map.csv")
+    assert read.keys() == planes.keys()
+    assert all(np.allclose(read[key], planes[key], atol=1e-3) for key in planes)
+    assert read_map(tmp_path / "none.csv") == {}
 
 
 def test_the_same_embeddings_give_the_same_map(embeddings):

@@ -36,7 +36,7 @@ class Point:
 
     Attributes:
         label: What it is.
-        x: Position, > 0 (the axis is logarithmic).
+        x: Position, above 0 where it is drawn (the axis is logarithmic).
         y: Position.
         low: Lower end of y's interval; None where there is none.
         high: Upper end.
@@ -200,6 +200,21 @@ def scatter(points: Sequence[Point], *, title: str, x_label: str, baseline: tupl
         beside, anchor = (x - 10, "end") if x > WIDTH * 0.62 else (x + 10, "start")
         parts.append(_text(beside, y + 4, point.label, anchor=anchor, kind="strong"))
     return _svg(bottom + 36, title, "".join(parts))
+
+
+def cost_chart(points: Sequence[Point], *, metric: str, baseline: tuple[float, str] | None) -> list[tuple[str, str]]:
+    """Return the chart, with its caption, of what a metric takes in trained parameters; none where nothing trains.
+
+    Args:
+        points: A method each; those at 0, which train nothing, have no place on the axis.
+        metric: Its name, with unit.
+        baseline: What training nothing gives: (y, what it is).
+    """
+    shown = [point for point in points if point.x]
+    if not shown:
+        return []
+    drawing = scatter(shown, title=f"{metric} over parameters trained", x_label="parameters trained", baseline=baseline)
+    return [(f"What it takes: {metric} over parameters trained", drawing)]
 
 
 def cloud(groups: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, title: str) -> str:

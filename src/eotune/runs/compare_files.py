@@ -7,7 +7,7 @@ from pathlib import Path
 from eotune.core.errors import InputError
 from eotune.core.files import write_text
 from eotune.core.lookup import nearest
-from eotune.runs.charts import Bar, Point, interval_bars, scatter
+from eotune.runs.charts import Bar, Point, cost_chart, interval_bars
 from eotune.runs.compare import Comparison, Group
 from eotune.runs.page import Cell, Page
 from eotune.runs.report import duration
@@ -78,21 +78,13 @@ def to_html(comparison: Comparison) -> str:
         drawing = interval_bars(
             [(name, [bar]) for name, bar in zip(names, bars, strict=True)], title=f"{metric} of each recipe"
         )
-        charts = [(f"Test {metric}", drawing)]
         points = [
             Point(name, g.trainable, g.score.value, g.score.low, g.score.high)
             for name, g in zip(names, groups, strict=True)
-            if g.trainable
         ]
-        if points:
-            untrained = next((g for g in groups if not g.trainable), None)
-            drawing = scatter(
-                points,
-                title=f"{metric} over parameters trained",
-                x_label="parameters trained",
-                baseline=(untrained.score.value, untrained.label) if untrained else None,
-            )
-            charts.append((f"What it takes: test {metric} over parameters trained", drawing))
+        untrained = next((g for g in groups if not g.trainable), None)
+        baseline = (untrained.score.value, untrained.label) if untrained else None
+        charts = [(f"Test {metric}", drawing), *cost_chart(points, metric=f"test {metric}", baseline=baseline)]
         page.charts(charts)
     header, rows = _table(comparison)
     if names != [group.label for group in groups]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eotune.core.files import write_text
-from eotune.runs.charts import Bar, Point, interval_bars, scatter
+from eotune.runs.charts import Bar, Point, cost_chart, interval_bars
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import RECALLS
 from eotune.runs.report import duration
@@ -64,13 +64,9 @@ def _methods(page: Page, rows: Sequence[Mapping[str, Any]]) -> None:
     )
     bars = [(str(r["method"]), [Bar(r["value"], r["low"], r["high"], r is not rows[0])]) for r in rows]
     charts = [("Test mR, %", interval_bars(bars, title="test mR of each method"))]
-    points = [Point(str(r["method"]), r["trainable"], r["value"], r["low"], r["high"]) for r in rows if r["trainable"]]
-    if points:
-        baseline = (float(rows[0]["value"]), str(rows[0]["method"])) if not rows[0]["trainable"] else None
-        drawing = scatter(
-            points, title="test mR over parameters trained", x_label="parameters trained", baseline=baseline
-        )
-        charts.append(("What it takes: test mR, % over parameters trained", drawing))
+    points = [Point(str(r["method"]), r["trainable"], r["value"], r["low"], r["high"]) for r in rows]
+    baseline = (float(rows[0]["value"]), str(rows[0]["method"])) if not rows[0]["trainable"] else None
+    charts += cost_chart(points, metric="test mR, %", baseline=baseline)
     page.charts(charts)
     measured = all(r.get("peak_memory_mb") is not None for r in rows)
     body: list[list[Cell]] = [

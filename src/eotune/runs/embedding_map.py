@@ -1,18 +1,22 @@
 """A map of the test split's embeddings: both modalities in one plane, before and after adapting."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from eotune.core.files import write_text
 from eotune.runs.measure import MODELS
+from eotune.runs.tables import csv_text
 
 MODALITIES = ("image", "text")
+Planes = Mapping[tuple[str, str], np.ndarray]  # (n, 2) by model and modality
 _MOST = 300  # images, each with its first caption: beyond, points cover one another
 _FEWEST = 5
 
 
-def embedding_map(path: Path) -> dict[tuple[str, str], np.ndarray]:
+def embedding_map(path: Path) -> Planes:
     """Lay out the vectors of embeddings.npz by t-SNE (cosine distances, from the principal components).
 
     Args:
@@ -36,13 +40,25 @@ def embedding_map(path: Path) -> dict[tuple[str, str], np.ndarray]:
     return found
 
 
-def rows(planes: Mapping[tuple[str, str], np.ndarray]) -> list[tuple[str, str, int, float, float]]:
-    """Return the map as lines of a CSV: model, modality, number of the image drawn, x, y."""
-    return [
-        (model, modality, number, round(float(x), 3), round(float(y), 3))
-        for (model, modality), points in planes.items()
+def write_map(path: Path, planes: Planes) -> None:
+    """Write a map as CSV, a line a point; :func:`read_map` reads it back."""
+    rows = [
+        (*key, number, round(float(x), 3), round(float(y), 3))
+        for key, points in planes.items()
         for number, (x, y) in enumerate(points)
     ]
+    write_text(path, csv_text(("model", "modality", "number", "x", "y"), rows))
+
+
+def read_map(path: Path) -> Planes:
+    """Read what :func:`write_map` wrote; nothing where it wrote none."""
+    if not path.is_file():
+        return {}
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            points.setdefault((row["model"], row["modality"]), []).append((float(row["x"]), float(row["y"])))
+    return {key: np.array(found) for key, found in points.items()}
 
 
 def _plane(vectors: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """plots/*.png, each with the .csv behind it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,9 @@ import numpy as np
 
 from eotune.core.files import read_json, replaced, write_text
 from eotune.runs.directory import read_log
-from eotune.runs.embedding_map import MODALITIES, embedding_map
-from eotune.runs.embedding_map import rows as map_rows
+from eotune.runs.embedding_map import MODALITIES, embedding_map, write_map
 from eotune.runs.measure import MODELS
+from eotune.runs.tables import csv_text
 
 EMBEDDING_MAP = "embedding_map.csv"
 RECALLS = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "t2i_R@1", "t2i_R@5", "t2i_R@10", "mR")
@@ -26,19 +24,16 @@ def write_plots(run: Path) -> None:
     rows = read_json(run / "metrics.json")
     folder = run / "plots"
     if steps:
-        _write_csv(
-            folder / "learning_curve.csv",
-            ("kind", "step", "epoch", "value"),
-            [("loss", *s) for s in steps] + [("validation_mR", *e) for e in evaluations],
-        )
+        curve = [("loss", *s) for s in steps] + [("validation_mR", *e) for e in evaluations]
+        write_text(folder / "learning_curve.csv", csv_text(("kind", "step", "epoch", "value"), curve))
         _draw(folder / "learning_curve.png", lambda figure: _learning_curve(figure, steps, evaluations))
     test = [r for r in rows if r["split"] == "test" and r["model"] in MODELS and r["metric"] in RECALLS]
     fields = ("model", "metric", "value", "low", "high")
-    _write_csv(folder / "recalls.csv", fields, [[row[f] for f in fields] for row in test])
+    write_text(folder / "recalls.csv", csv_text(fields, [[row[f] for f in fields] for row in test]))
     _draw(folder / "recalls.png", lambda figure: _recall_bars(figure, test))
     planes = embedding_map(run / "embeddings.npz")
     if planes:
-        _write_csv(folder / EMBEDDING_MAP, ("model", "modality", "number", "x", "y"), map_rows(planes))
+        write_map(folder / EMBEDDING_MAP, planes)
         _draw((folder / EMBEDDING_MAP).with_suffix(".png"), lambda figure: _maps(figure, planes))
 
 
@@ -84,11 +79,3 @@ def _draw(path: Path, paint: Any) -> None:
     paint(figure)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=120)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())

@@ -1,6 +1,5 @@
 """report.html of a run, made from the files of its directory alone."""
 
-import csv
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import yaml
 from eotune.core.files import read_json, write_text
 from eotune.runs.charts import Bar, cloud, interval_bars, line_chart
 from eotune.runs.directory import read_log
+from eotune.runs.embedding_map import read_map
 from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import EMBEDDING_MAP, RECALLS
@@ -331,13 +331,13 @@ def _space(page: Page, files: RunFiles) -> None:
         for name, what in measured
     ]
     page.table(["", *MODELS], body)
-    planes = _read_map(files.path / "plots" / EMBEDDING_MAP)
+    planes = read_map(files.path / "plots" / EMBEDDING_MAP)
     if planes:
         charts = [
             (
                 model,
                 cloud(
-                    [("base", planes[model, "text"]), ("main", planes[model, "image"])],
+                    [("base", planes[model, "text"].tolist()), ("main", planes[model, "image"].tolist())],
                     title=f"map of image and text embeddings, {model}",
                 ),
             )
@@ -347,15 +347,6 @@ def _space(page: Page, files: RunFiles) -> None:
         page.text(
             "t-SNE of test images and one caption of each: neighbours mean something, distances and directions little."
         )
-
-
-def _read_map(path: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    planes: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                planes.setdefault((row["model"], row["modality"]), []).append((float(row["x"]), float(row["y"])))
-    return planes
 
 
 def _use(page: Page, files: RunFiles) -> None:

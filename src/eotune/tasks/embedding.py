@@ -71,4 +71,4 @@ def _items(data: Path, images: Path | None, split: str | None) -> tuple[list[Pat
         return paths, []
     captions = read_captions(data, images=images, split=split)
     pairs = [(captions.path(sample), text) for sample in captions.samples for text in sample.captions]
-    return [captions.path(sample) for sample in captions.samples], pairs
+    return captions.paths(), pairs

@@ -52,7 +52,7 @@ class FeaturePairs(Dataset[tuple[int, int]]):
             InputError: An image cannot be read.
         """
         captions = self.captions
-        cache = ImageCache([captions.path(sample) for sample in captions.samples], bands=bands, memory_limit_bytes=0)
+        cache = ImageCache(captions.paths(), bands=bands, memory_limit_bytes=0)
         starts = range(0, len(cache), _BATCH)
         images = [
             encoder.embed_images([cache[i] for i in range(start, min(start + _BATCH, len(cache)))],

@@ -1,7 +1,7 @@
 """What a dual encoder is trained towards: contrastive and triplet losses, weighted."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -76,24 +76,15 @@ class DualObjective:
             )
         if config.triplet == "none" or config.triplet_weight == 0:
             return total
-        positives = same if config.positives == "captions" else diagonal
+        shared: dict[str, Any] = {
+            "positives": same if config.positives == "captions" else diagonal,
+            "margin": config.margin,
+            "reduction": config.reduction,
+        }
         if config.triplet == "adaptive":
             term = adaptive_triplet_loss(
-                images,
-                texts,
-                margin=config.margin,
-                gamma=config.gamma,
-                reduction=config.reduction,
-                weight_gradient=config.weight_gradient,
-                positives=positives,
+                images, texts, gamma=config.gamma, weight_gradient=config.weight_gradient, **shared
             )
         else:
-            term = triplet_loss(
-                images,
-                texts,
-                margin=config.margin,
-                mining=config.triplet,
-                reduction=config.reduction,
-                positives=positives,
-            )
+            term = triplet_loss(images, texts, mining=config.triplet, **shared)
         return total + config.triplet_weight * term
