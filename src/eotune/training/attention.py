@@ -10,8 +10,8 @@ from torch import nn
 def unfused_attention(model: nn.Module) -> Iterator[None]:
     """Make the transformers models inside ``model`` compute attention from matrix products for a while.
 
-    On a CPU, the backward pass of torch's fused attention takes 6 to 20 times as long in bfloat16 as matrix products
-    and a softmax do (torch 2.13; docs/decisions.md); in float32, and on a GPU, the fused one is as fast or faster.
+    On a CPU, torch's fused attention takes two to three times as long in bfloat16, forward and backward, as matrix
+    products and a softmax do (benchmarks/attention.py, torch 2.13); in float32, and on a GPU, it is as fast or faster.
     """
     from transformers import PreTrainedModel
 
