@@ -11,6 +11,7 @@ from eotune.core.files import read_json
 from eotune.data.captions import read_captions
 from eotune.methods.adapted import load_model
 from eotune.runs import execute as module
+from eotune.runs import retrieval_job
 from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
 from eotune.tasks.retrieval import CaptionData, evaluate_retrieval
@@ -115,7 +116,7 @@ def test_a_report_that_was_not_written_is_written_on_resuming(recipe, tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_report", killed)
+        patched.setattr(retrieval_job, "write_report", killed)
         with pytest.raises(KeyboardInterrupt):
             execute(recipe("frozen"), tmp_path / "run")
     assert not (tmp_path / "run" / "report.html").exists()

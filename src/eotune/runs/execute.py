@@ -1,6 +1,5 @@
 """Run a recipe: data, encoder, method, phases, the test split once, and everything that is left behind."""
 
-import functools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,19 +16,13 @@ from eotune.encoders.base import DualEncoder
 from eotune.methods.adapted import ADAPTER, save_adapted
 from eotune.methods.base import Method, parameter_counts
 from eotune.methods.by_name import create
-from eotune.runs.card import write_card
-from eotune.runs.describe_data import describe_data, judge_leaks
+from eotune.runs.describe_data import judge_leaks
 from eotune.runs.directory import FINISHED, RunDirectory
 from eotune.runs.environment import environment
-from eotune.runs.measure import measure, split_rows, write_test_files
-from eotune.runs.plots import write_plots
+from eotune.runs.job import Job, open_job
 from eotune.runs.recipe import Recipe
-from eotune.runs.report import REPORT, write_report
+from eotune.runs.report import REPORT
 from eotune.runs.workshop import Workshop
-from eotune.tasks.features import FeatureTraining
-from eotune.tasks.image_training import ImageTraining
-from eotune.tasks.retrieval import RetrievalData, read_data
-from eotune.tasks.shared_images import SharedImages
 from eotune.training.fit import FitResult, fit, peak_memory_mb
 from eotune.training.processes import from_main, is_main, join_processes
 from eotune.training.trackers import check_trackers, tracker_callbacks
@@ -72,16 +65,15 @@ def execute(
     RunDirectory.check(out, resume=resume)
     check_machine(recipe)
     started = time.perf_counter()
-    shared = workshop or Workshop(keep_encoder=False)
-    data = read_data(recipe.task, recipe.seed)
-    description = describe_data(recipe, data, shared)
+    job = open_job(recipe, workshop or Workshop(keep_encoder=False))
+    description = job.description()
     judge_leaks(description["leaks"], strict=strict)
     seed_everything(recipe.seed)
-    encoder = shared.encoder(recipe.encoder)
+    encoder = job.encoder()
     method = create(recipe.method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
     with RunDirectory.open(out, resume=resume) as run:
-        missing = _unmeasured(recipe, run, splits)
+        missing = _unmeasured(job, run, splits)
         if run.finished and not missing:
             _tell(f"{out}: already finished")
             return run.metrics() if is_main() else []
@@ -92,17 +84,17 @@ def execute(
             method.load(encoder, run.path / ADAPTER)
         else:
             run.log("start", resumed=resume, method=recipe.method["name"], seed=recipe.seed)
-            fits = _train(recipe, data, encoder, method, run, shared.images, resume=resume)
+            fits = _train(job, encoder, method, run, resume=resume)
             if is_main():
                 save_adapted(run.path, method, encoder)
         if not is_main():
             return []
-        rows = _measure(recipe, data, encoder, missing, run, shared)
+        rows = [row for split in missing for row in job.measure(split, encoder, run.path)]
         if run.finished:
             rows = [row for row in run.metrics() if row["split"] not in missing] + rows
         else:
             _summarise(encoder, fits, run, seconds=time.perf_counter() - started, own_process=workshop is None)
-        _finish(recipe, rows, run)
+        _finish(job, rows, run)
         return rows
 
 
@@ -117,44 +109,32 @@ def check_machine(recipe: Recipe) -> None:
         raise InputError("training.device is cuda, but no GPU is visible", remedy="set training.device to auto or cpu")
 
 
-def _unmeasured(recipe: Recipe, run: RunDirectory, splits: Sequence[str]) -> list[str]:
+def _unmeasured(job: Job, run: RunDirectory, splits: Sequence[str]) -> list[str]:
     """Return the splits that are yet to be measured; what is drawn from the test split's figures belongs to it."""
     rows = run.metrics() if run.finished and is_main() else []
     done = {row["split"] for row in rows} - (set() if (run.path / REPORT).is_file() else {"test"})
     missing = [split for split in splits if split not in done]
-    return from_main([*missing, "retention"] if "test" in missing and recipe.task.retention else missing)
+    return from_main([*missing, *job.beside_test] if "test" in missing else missing)
 
 
-def _train(
-    recipe: Recipe,
-    data: RetrievalData,
-    encoder: DualEncoder,
-    method: Method,
-    run: RunDirectory,
-    images: SharedImages,
-    *,
-    resume: bool,
-) -> list[FitResult]:
-    training = recipe.training
+def _train(job: Job, encoder: DualEncoder, method: Method, run: RunDirectory, *, resume: bool) -> list[FitResult]:
+    recipe, training = job.recipe, job.recipe.training
     phases = method.phases()
-    if not phases:
-        return []
-    if training.gradient_checkpointing:
+    if phases and training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
-    training_on = functools.cache(lambda kind: kind(recipe.task, data, encoder, training, recipe.seed, images))
     fits = []
     for phase in phases:
-        shared = training_on(ImageTraining if phase.on_features is None else FeatureTraining)
+        folder = run.path / "checkpoints" / phase.name
+        work = job.work(phase, encoder, method, folder)
         run.log("phase", name=phase.name)
-        _tell(f"{recipe.name}: phase {phase.name}, {len(shared.pairs)} pairs an epoch")
-        work = shared.work(phase, frozenset(method.no_decay(encoder)))
+        _tell(f"{recipe.name}: phase {phase.name}, {len(work.dataset)} {job.unit} an epoch")  # type: ignore[arg-type]
         seed_everything(derive_seed(recipe.seed, "phase", phase.name) % 2**31)
         fits.append(
             fit(
                 encoder if work.model is None else work.model,
                 work,
                 training,
-                directory=run.path / "checkpoints" / phase.name,
+                directory=folder,
                 seed=recipe.seed,
                 log=run.log,
                 resume=resume,
@@ -162,27 +142,6 @@ def _train(
             )
         )
     return fits
-
-
-def _measure(
-    recipe: Recipe,
-    data: RetrievalData,
-    encoder: DualEncoder,
-    splits: Sequence[str],
-    run: RunDirectory,
-    workshop: Workshop,
-) -> list[dict[str, Any]]:
-    """Return the rows of metrics.json of some splits; write what is kept of the test split."""
-    precision, rows = recipe.training.precision, []
-    for split in splits:
-        captions, bands = getattr(data, split), recipe.task.bands(split)  # type: ignore[arg-type]
-        ready = workshop.images.evaluation(captions, encoder, bands=bands, description=f"decoding {split}")
-        pretrained = workshop.zero_shot(recipe.encoder, ready, bands=bands, precision=precision, device=encoder.device)
-        measured = {"zero-shot": pretrained, "adapted": measure(ready, encoder, precision=precision)}
-        rows += split_rows(measured, ready, recipe, split)
-        if split == "test":
-            write_test_files(run.path, ready, measured)
-    return rows
 
 
 def _summarise(
@@ -208,14 +167,12 @@ def _summarise(
     run.log("end", seconds=summary["seconds"], peak_memory_mb=summary["peak_memory_mb"])
 
 
-def _finish(recipe: Recipe, rows: list[dict[str, Any]], run: RunDirectory) -> None:
+def _finish(job: Job, rows: list[dict[str, Any]], run: RunDirectory) -> None:
     """Write metrics.json, the last of the data, then what is drawn from the test split."""
     write_json(run.path / FINISHED, rows)
     if any(row["primary"] for row in rows):
-        write_plots(run.path)
-        write_card(run.path)
-        write_report(run.path)
-    run.finish(keep_checkpoints=recipe.training.keep_checkpoints)
+        job.draw(run.path)
+    run.finish(keep_checkpoints=job.recipe.training.keep_checkpoints)
 
 
 def _tell(message: str) -> None:

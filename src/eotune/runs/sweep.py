@@ -13,15 +13,14 @@ from eotune.core.files import read_json, write_json
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed
 from eotune.methods.by_name import create
-from eotune.runs.describe_data import describe_data
 from eotune.runs.directory import held, is_finished, recipe_differences
 from eotune.runs.execute import check_machine, execute
 from eotune.runs.grid import Plan, Trial, text_of
+from eotune.runs.job import open_job
 from eotune.runs.recipe import Recipe
 from eotune.runs.sweep_files import write_sweep_files
 from eotune.runs.sweep_result import FAILED, TRIALS, SweepResult, read_result
 from eotune.runs.workshop import Workshop
-from eotune.tasks.retrieval import read_data
 from eotune.training.fit import reset_peak_memory
 
 DESCRIPTION = "sweep.json"
@@ -135,7 +134,7 @@ def _by_encoder(plan: Plan) -> list[Trial]:
 
 
 def _read(recipe: Recipe, workshop: Workshop) -> None:
-    describe_data(recipe, read_data(recipe.task, recipe.seed), workshop)
+    open_job(recipe, workshop).description()
 
 
 def _apply(recipe: Recipe, workshop: Workshop) -> None:
