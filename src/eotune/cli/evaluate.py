@@ -22,7 +22,6 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: retrieval, or zero-shot classification."""
-    from eotune.core.errors import InputError
     from eotune.core.lookup import unknown_name
     from eotune.data.captions import read_captions
     from eotune.encoders.by_name import check_name
@@ -39,11 +38,10 @@ def command(
         captions = read_captions(data, images=images, split=split)
         values = _retrieval(load_model(model, image_size=image_size), captions, batch_size, precision)
     else:
-        from eotune.tasks.zero_shot import evaluate_zero_shot, read_labelled
+        from eotune.data.labelled import read_labelled
+        from eotune.tasks.zero_shot import evaluate_zero_shot
 
         labelled = read_labelled(data, images=images, split=split)
-        if not labelled:
-            raise InputError(f"{data}: no labelled images", remedy="give label in the JSONL, or a folder a class")
         values = evaluate_zero_shot(
             load_model(model, image_size=image_size), labelled, templates=template or ["an aerial photo of {}"],
             batch_size=batch_size, precision=precision,

@@ -12,7 +12,7 @@ Keys beyond these are left alone: the published files carry many.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -62,8 +62,11 @@ class Parsed:
     problems: tuple[str, ...]
 
 
-class _RowError(Exception):
-    """One row cannot be used."""
+RecordParser = Callable[[Format, str, Mapping[str, Any]], Record]  # of a layout, a row's place and the row
+
+
+class RowError(Exception):
+    """One row cannot be used; the message says why, without its place."""
 
 
 def split_name(name: str) -> str:
@@ -86,24 +89,30 @@ def parse_captions(path: Path) -> Parsed:
         InputError: The file is missing, empty, not UTF-8, not JSON, or in no known layout. What is wrong with single
             rows is not raised but listed in ``problems``.
     """
-    text = _read_text(path)
+    return parse_records(path, _captioned)
+
+
+def parse_records(path: Path, parser: RecordParser) -> Parsed:
+    """Read a file of any known layout, a record a row as ``parser`` makes them; raises as :func:`parse_captions`."""
+    text = read_text(path)
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        return _parse_rows("jsonl", _json_lines(text))
+        return parse_rows("jsonl", _json_lines(text), parser)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):  # one object after another: lines
-            return _parse_rows("jsonl", _json_lines(text))
+            return parse_rows("jsonl", _json_lines(text), parser)
         raise InputError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg})",
             remedy="check that the file is complete",
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets in brackets
         raise InputError(f"{path}: not usable JSON ({error})", remedy="check the file") from None
-    return _parse_value(path, value)
+    return _parse_value(path, value, parser)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return a file's text; raises as :func:`parse_captions`."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -119,18 +128,18 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _parse_value(path: Path, value: Any) -> Parsed:
+def _parse_value(path: Path, value: Any, parser: RecordParser) -> Parsed:
     """Choose the layout of a whole JSON document."""
     if isinstance(value, list):
-        return _merge_images(_parse_rows("list", ((f"row {i + 1}", row) for i, row in enumerate(value))))
+        return _merge_images(parse_rows("list", ((f"row {i + 1}", row) for i, row in enumerate(value)), parser))
     if isinstance(value, Mapping) and "images" in value:
         if not isinstance(value["images"], list):
             raise InputError(
                 f"{path}: 'images' is {_kind(value['images'])}", remedy="it must be a list of {filename, sentences}"
             )
-        return _parse_rows("karpathy", ((f"images[{i}]", row) for i, row in enumerate(value["images"])))
+        return parse_rows("karpathy", ((f"images[{i}]", row) for i, row in enumerate(value["images"])), parser)
     if isinstance(value, Mapping) and "image" in value:
-        return _parse_rows("jsonl", iter([("line 1", value)]))
+        return parse_rows("jsonl", iter([("line 1", value)]), parser)
     found = ", ".join(map(shown, list(value)[:5])) if isinstance(value, Mapping) else _kind(value)
     near = nearest("images", list(map(str, value))) if isinstance(value, Mapping) else None
     hint = f"rename {shown(near)} to 'images', or " if near else ""
@@ -149,57 +158,66 @@ def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
         try:
             yield f"line {number}", json.loads(line)
         except json.JSONDecodeError as error:
-            yield f"line {number}", _RowError(f"not valid JSON at column {error.colno} ({error.msg})")
+            yield f"line {number}", RowError(f"not valid JSON at column {error.colno} ({error.msg})")
         except (ValueError, RecursionError) as error:
-            yield f"line {number}", _RowError(f"not usable JSON ({error})")
+            yield f"line {number}", RowError(f"not usable JSON ({error})")
 
 
-def _parse_rows(kind: Format, rows: Iterator[tuple[str, Any]]) -> Parsed:
-    parser = _karpathy_record if kind == "karpathy" else _flat_record
+def parse_rows(kind: Format, rows: Iterator[tuple[str, Any]], parser: RecordParser) -> Parsed:
+    """Turn (place, row) pairs into records; a :class:`RowError`, raised or in a row's stead, becomes a problem."""
     records, problems = [], []
     for where, row in rows:
         try:
-            if isinstance(row, _RowError):
+            if isinstance(row, RowError):
                 raise row
             if not isinstance(row, Mapping):
-                raise _RowError(f"{_kind(row)} where an object was expected")
+                raise RowError(f"{_kind(row)} where an object was expected")
             _refuse_misspelled_split(row)
-            records.append(parser(where, row))
-        except _RowError as error:
+            records.append(parser(kind, where, row))
+        except RowError as error:
             problems.append(f"{where}: {error}")
     if not records and not problems:
         problems.append("holds no image; add at least one")
     return Parsed(kind, tuple(records), tuple(problems))
 
 
+def image_of(kind: Format, row: Mapping[str, Any]) -> str:
+    """Return the image's path as a row of this layout has it."""
+    if kind != "karpathy":
+        return _text(row, "image")
+    folder, name = row.get("filepath"), _text(row, "filename")
+    return f"{folder.rstrip('/')}/{name}" if isinstance(folder, str) and folder.strip("/ ") else name
+
+
+def _captioned(kind: Format, where: str, row: Mapping[str, Any]) -> Record:
+    return _karpathy_record(where, row) if kind == "karpathy" else _flat_record(where, row)
+
+
 def _karpathy_record(where: str, row: Mapping[str, Any]) -> Record:
-    image = _text(row, "filename")
-    folder = row.get("filepath")
-    if isinstance(folder, str) and folder.strip("/ "):
-        image = f"{folder.rstrip('/')}/{image}"
-    sentences = _value(row, "sentences")
+    image = image_of("karpathy", row)
+    sentences = value_of(row, "sentences")
     if not isinstance(sentences, list):
-        raise _RowError(f"'sentences' is {_kind(sentences)}; it must be a list of {{'raw': text}}")
+        raise RowError(f"'sentences' is {_kind(sentences)}; it must be a list of {{'raw': text}}")
     raw = []
     for position, sentence in enumerate(sentences):
         if not isinstance(sentence, Mapping):
-            raise _RowError(f"sentences[{position}] is {_kind(sentence)}; it must be {{'raw': text}}")
+            raise RowError(f"sentences[{position}] is {_kind(sentence)}; it must be {{'raw': text}}")
         try:
-            raw.append(_value(sentence, "raw"))
-        except _RowError as error:
-            raise _RowError(f"sentences[{position}]: {error}") from None
-    return Record(where, _name(row, "imgid"), image, _captions(raw, image), _split(row), _label(row))
+            raw.append(value_of(sentence, "raw"))
+        except RowError as error:
+            raise RowError(f"sentences[{position}]: {error}") from None
+    return Record(where, _name(row, "imgid"), image, _captions(raw, image), split_of(row), label_of(row))
 
 
 def _flat_record(where: str, row: Mapping[str, Any]) -> Record:
-    image = _text(row, "image")
+    image = image_of("jsonl", row)
     key = "captions" if "captions" in row or "caption" not in row else "caption"
-    value = _value(row, key)
+    value = value_of(row, key)
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        raise _RowError(f"{key!r} is {_kind(value)}; it must be text or a list of texts")
-    return Record(where, _name(row, "id"), image, _captions(value, image), _split(row), _label(row))
+        raise RowError(f"{key!r} is {_kind(value)}; it must be text or a list of texts")
+    return Record(where, _name(row, "id"), image, _captions(value, image), split_of(row), label_of(row))
 
 
 def _merge_images(parsed: Parsed) -> Parsed:
@@ -215,12 +233,18 @@ def _merge_images(parsed: Parsed) -> Parsed:
                 f"but {first.where} puts it in {shown(first.split)}"
             )
             continue
+        if record.label != first.label and None not in (record.label, first.label):
+            problems.append(
+                f"{record.where}: image {shown(record.image)} is {shown(record.label)}, "
+                f"but {first.where} calls it {shown(first.label)}"
+            )
         parts.setdefault(record.image, []).extend(record.captions)
     records = tuple(replace(record, captions=tuple(parts[image])) for image, record in merged.items())
     return replace(parsed, records=records, problems=tuple(problems))
 
 
-def _value(row: Mapping[str, Any], key: str) -> Any:
+def value_of(row: Mapping[str, Any], key: str) -> Any:
+    """Return what stands under ``key``; without it, a :class:`RowError` that names the nearest key."""
     if key in row:
         return row[key]
     near = nearest(key, [str(found) for found in row])
@@ -229,44 +253,44 @@ def _value(row: Mapping[str, Any], key: str) -> Any:
         if near
         else f"found {', '.join(shown(one) for one in list(row)[:10]) or 'none'}"
     )
-    raise _RowError(f"no key {key!r}; {found}")
+    raise RowError(f"no key {key!r}; {found}")
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    value = _value(row, key)
+    value = value_of(row, key)
     if not isinstance(value, str) or not value.strip():
         found = "empty" if isinstance(value, str) else _kind(value)
-        raise _RowError(f"{key!r} is {found}; it must be the path of an image")
+        raise RowError(f"{key!r} is {found}; it must be the path of an image")
     return value
 
 
 def _captions(values: Sequence[Any], image: str) -> tuple[str, ...]:
     if not values:
-        raise _RowError(f"image {shown(image)} has no captions; add one or remove the image")
+        raise RowError(f"image {shown(image)} has no captions; add one or remove the image")
     captions = []
     for position, value in enumerate(values, start=1):
         if not isinstance(value, str):
-            raise _RowError(f"image {shown(image)}: caption {position} is {_kind(value)}, not text")
+            raise RowError(f"image {shown(image)}: caption {position} is {_kind(value)}, not text")
         if not value.strip():
-            raise _RowError(f"image {shown(image)}: caption {position} is empty; write it or remove it")
+            raise RowError(f"image {shown(image)}: caption {position} is empty; write it or remove it")
         if not _encodable(value):
-            raise _RowError(
-                f"image {shown(image)}: caption {position} holds a lone surrogate (\\udXXX); write it again"
-            )
+            raise RowError(f"image {shown(image)}: caption {position} holds a lone surrogate (\\udXXX); write it again")
         captions.append(value.strip())
     return tuple(captions)
 
 
-def _split(row: Mapping[str, Any]) -> str | None:
+def split_of(row: Mapping[str, Any]) -> str | None:
+    """Return the canonical name of a row's split; None where it gives none."""
     value = row.get("split")
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise _RowError(f"'split' is {'empty' if isinstance(value, str) else _kind(value)}; write train, val or test")
+        raise RowError(f"'split' is {'empty' if isinstance(value, str) else _kind(value)}; write train, val or test")
     return split_name(value)
 
 
-def _label(row: Mapping[str, Any]) -> str | None:
+def label_of(row: Mapping[str, Any]) -> str | None:
+    """Return a row's class; None where it gives none."""
     value = row.get("label_name", row.get("label"))  # HarMA's lists number classes in label and name them in label_name
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
@@ -281,7 +305,7 @@ def _refuse_misspelled_split(row: Mapping[str, Any]) -> None:
     if "split" not in row:
         near = nearest("split", [str(key) for key in row])
         if near is not None:
-            raise _RowError(f"{shown(near)} is not a known key; did you mean 'split'?")
+            raise RowError(f"{shown(near)} is not a known key; did you mean 'split'?")
 
 
 def _encodable(text: str) -> bool:

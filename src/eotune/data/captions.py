@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eotune.core.errors import InputError, shown
-from eotune.data.caption_formats import Format, Record, parse_captions, split_name
+from eotune.data.caption_formats import Format, Parsed, Record, parse_captions, split_name
 
 _SHOWN = 10  # problems listed one by one in an error
 _PROBE = 32  # samples looked up to find the folder of the images
@@ -125,6 +125,17 @@ def scan_captions(
     """
     path = Path(path)
     parsed = parse_captions(path)
+    root, records, problems = checked_records(path, parsed, images=images, split=split, check_files=check_files)
+    return CaptionSet(path, root, tuple(_sample(record) for record in records), parsed.format), problems
+
+
+def checked_records(
+    path: Path, parsed: Parsed, *, images: Path | None, split: str | None, check_files: bool
+) -> tuple[Path, list[Record], list[str]]:
+    """Return the images' folder, the usable records of a split, and one line for each thing that is wrong.
+
+    Arguments and errors as for :func:`scan_captions`.
+    """
     root = _image_root(path, parsed.records, images)
     problems = list(parsed.problems)
     inside, escaping = _partition_by_path(parsed.records, root)
@@ -135,7 +146,7 @@ def scan_captions(
     if check_files:
         chosen, missing = _partition_by_file(chosen, root)
         problems += missing
-    return CaptionSet(path, root, tuple(_sample(record) for record in chosen), parsed.format), problems
+    return root, chosen, problems
 
 
 def listed_error(source: str, problems: Sequence[str], *, remedy: str) -> InputError:

@@ -9,10 +9,12 @@ from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, to_rgb
 from eotune.data.rasters import ignoring, load_bands, raster_driver, read_bands
 
-__all__ = ["MAX_PIXELS", "BandConfig", "read_bands", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "BandConfig", "read_bands", "read_image"]
 
 # PNG and JPEG must be decoded whole. What claims more pixels than this (half a gigabyte as RGBA) is refused unread.
 MAX_PIXELS = 2**27
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2"}  # what is taken for an image in a folder
 
 _GDAL_TAGS = (42112, 42113)  # metadata (band names, scale, offset) and nodata
 _PLAIN_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"}

@@ -10,9 +10,8 @@ from eotune.core.files import replaced
 from eotune.core.lookup import unknown_name
 from eotune.core.progress import progress
 from eotune.data.captions import read_captions
-from eotune.data.images import read_image
+from eotune.data.images import IMAGE_SUFFIXES, read_image
 from eotune.methods.adapted import load_model
-from eotune.tasks.zero_shot import IMAGE_SUFFIXES
 
 
 def embed_data(

@@ -1,31 +1,15 @@
 """Zero-shot scene classification: images against class names in prompts."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eotune.core.errors import InputError
 from eotune.core.progress import progress
-from eotune.data.captions import read_captions
 from eotune.data.images import read_image
+from eotune.data.labelled import LabelledSet
 from eotune.encoders.base import DualEncoder
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
-
-
-def read_labelled(data: Path, *, images: Path | None = None, split: str | None = None) -> list[tuple[Path, str]]:
-    """Return (image, class) pairs of a caption file with labels, or of a folder with a class a sub-folder.
-
-    Raises:
-        InputError: The file is wrong, or there is nothing at ``data``.
-    """
-    if data.is_dir():
-        files = sorted(file for file in data.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        return [(file, file.parent.name) for file in files if file.parent != data]
-    captions = read_captions(data, images=images, split=split)
-    return [(captions.path(sample), sample.label) for sample in captions.samples if sample.label is not None]
 
 
 def class_name(label: str) -> str:
@@ -41,7 +25,7 @@ def class_name(label: str) -> str:
 
 def evaluate_zero_shot(
     encoder: DualEncoder,
-    labelled: Sequence[tuple[Path, str]],
+    labelled: LabelledSet,
     *,
     templates: Sequence[str],
     batch_size: int = 128,
@@ -51,7 +35,7 @@ def evaluate_zero_shot(
 
     Args:
         encoder: The model.
-        labelled: (image, class) pairs.
+        labelled: The images; every class of theirs is a candidate.
         templates: Prompts with ``{}`` for the class; their unit embeddings are averaged (arXiv 2103.00020, sec. 3.1.4).
         batch_size: Images at once.
         precision: ``fp32``, ``bf16`` or ``fp16``.
@@ -65,20 +49,19 @@ def evaluate_zero_shot(
     for template in templates:
         if "{}" not in template:
             raise InputError(f"template {template!r} has no {{}}", remedy="write for instance 'an aerial photo of {}'")
-    names = sorted({label for _, label in labelled})
+    names, paths, truth = labelled.classes, labelled.paths(), labelled.labels
     prompts = [template.replace("{}", class_name(name)) for name in names for template in templates]
     vectors = encoder.embed_texts(prompts, precision=precision).reshape(len(names), len(templates), -1).mean(1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     predicted = np.empty(len(labelled), np.int64)
     for start in progress(range(0, len(labelled), batch_size), description="classifying"):
-        chunk = [read_image(path) for path, _ in labelled[start : start + batch_size]]
+        chunk = [read_image(path) for path in paths[start : start + batch_size]]
         embedded = encoder.embed_images(chunk, batch_size=batch_size, precision=precision)
         predicted[start : start + len(chunk)] = (embedded @ vectors.T).argmax(1)
-    truth = np.array([names.index(label) for _, label in labelled])
     right = predicted == truth
     return {
         "accuracy": 100 * float(right.mean()),
-        "per_class_accuracy": 100 * float(np.mean([right[truth == k].mean() for k in range(len(names))])),
+        "per_class_accuracy": 100 * float(np.mean([right[truth == k].mean() for k in np.unique(truth)])),
         "classes": len(names),
         "images": len(labelled),
     }
