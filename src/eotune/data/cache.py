@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,13 @@ from eotune.data.captions import listed_error
 from eotune.data.images import BandConfig, read_image
 
 _MEMORY_SHARE = 0.5  # of what is free: the model, its gradients and the workers want the rest
+
+
+class ImageReader(Protocol):
+    """Reads an image as uint8 ``(h, w, c)``."""
+
+    def __call__(self, path: Path, *, max_side: int | None = None) -> np.ndarray:
+        """Read it, scaled down so that the shorter side has at most ``max_side`` pixels."""
 
 
 class ImageCache:
@@ -28,6 +36,8 @@ class ImageCache:
         max_side: Keep images scaled down so that the shorter side has at most this many pixels; None keeps them as
             they are. Twice the model's size loses nothing that a training crop could show.
         memory_limit_bytes: How much to keep; None for half of the memory that is free now.
+        read: What reads an image instead of :func:`~eotune.data.images.read_image`, to uint8 ``(h, w, c)`` with any c;
+            it gets the path and ``max_side``, and goes to worker processes with the cache.
 
     Example:
         >>> import tempfile
@@ -45,9 +55,11 @@ class ImageCache:
         bands: BandConfig | None = None,
         max_side: int | None = None,
         memory_limit_bytes: int | None = None,
+        read: ImageReader | None = None,
     ) -> None:
         self.paths = tuple(Path(path) for path in paths)
         self.bands = bands
+        self.read = read
         self.max_side = max_side
         self.memory_limit_bytes = (
             int(free_memory() * _MEMORY_SHARE) if memory_limit_bytes is None else memory_limit_bytes
@@ -70,7 +82,7 @@ class ImageCache:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return image ``index`` as RGB uint8 ``(h, w, 3)``, not to be written to.
+        """Return image ``index`` as uint8 ``(h, w, 3)``, RGB, or as ``read`` gives it; not to be written to.
 
         Raises:
             InputError: It cannot be read.
@@ -117,7 +129,8 @@ class ImageCache:
             raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
 
     def _read(self, index: int) -> np.ndarray:
-        image = read_image(self.paths[index], self.bands, max_side=self.max_side)
+        path, max_side = self.paths[index], self.max_side
+        image = self.read(path, max_side=max_side) if self.read else read_image(path, self.bands, max_side=max_side)
         image.flags.writeable = False  # it is handed out again and again
         return image
 

@@ -4,7 +4,7 @@ import functools
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ _DRIVERS = {
 # Above this many pixels (4096 x 4096) a raster is read decimated even where nobody asks for it: no model sees more,
 # and as floats with their mask these are a gigabyte.
 _MAX_PIXELS = 2**24
+
+# Of the names of a file's bands: the positions from 1 of those to read, or a line that says why there are none.
+BandChoice = Callable[[Sequence[Sequence[str]]], list[int] | str]
 
 # warnings.catch_warnings changes the whole process's filters, and images are opened from many threads.
 _FILTERS = threading.Lock()
@@ -69,7 +72,19 @@ def read_bands(path: Path, bands: BandConfig | None = None, *, max_side: int | N
     return load_bands(Path(path), config, display=False, max_side=max_side).values
 
 
-def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int | None = None) -> Bands:
+def band_names(path: Path) -> list[list[str]]:
+    """Return what each band of a raster is called: its description, its colour, both, or nothing.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    with opened(Path(path)) as source:
+        return _names(source)
+
+
+def load_bands(
+    path: Path, config: BandConfig, *, display: bool, max_side: int | None = None, choose: BandChoice | None = None
+) -> Bands:
     """Read bands with what is needed to show them; see :func:`read_bands`.
 
     Args:
@@ -77,11 +92,14 @@ def load_bands(path: Path, config: BandConfig, *, display: bool, max_side: int |
         config: Which bands; where it names none, the usual three or one if ``display``, else all.
         display: Whether the bands are to be shown.
         max_side: As for :func:`read_bands`.
+        choose: Returns the bands to read instead, or a line that says why they cannot be.
     """
     from rasterio.enums import Resampling
 
     with opened(path) as source:
-        numbers = _numbers(path, source, config, display)
+        numbers = (choose or _choice(config, display))(_names(source))
+        if isinstance(numbers, str):
+            raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
         shape = _decimated(source.height, source.width, max_side)
         is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
         data = source.read(
@@ -167,17 +185,17 @@ def opened(path: Path) -> Iterator[Any]:
         raise _unreadable(path, error) from None
 
 
-def _numbers(path: Path, source: Any, config: BandConfig, display: bool) -> list[int]:
-    if config.bands is None and not display:
-        return list(range(1, source.count + 1))
-    names = [
+def _names(source: Any) -> list[list[str]]:
+    return [
         [name for name in (description, colour.name) if name and name not in ("undefined", "gray")]
         for description, colour in zip(source.descriptions, source.colorinterp, strict=True)
     ]
-    numbers = select_bands(config.bands, names)
-    if isinstance(numbers, str):
-        raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
-    return numbers
+
+
+def _choice(config: BandConfig, display: bool) -> BandChoice:
+    if config.bands is None and not display:
+        return lambda names: list(range(1, len(names) + 1))
+    return lambda names: select_bands(config.bands, names)
 
 
 def _decimated(height: int, width: int, max_side: int | None) -> tuple[int, int]:
