@@ -1,4 +1,7 @@
-"""Small random encoders on disk, loaded as a user's would be: CLIP (pre-LN, causal), and ViT with BERT (post-LN)."""
+"""Small random encoders on disk, loaded as a user's would be.
+
+CLIP (pre-LN, causal), ViT with BERT (post-LN), and as image encoders a ViT and CLIP's image side.
+"""
 
 import copy
 
@@ -23,6 +26,7 @@ from eotune.core.files import write_json
 # The end is not number 2: transformers' CLIP takes that for a checkpoint from before it knew its end token.
 WORDS = ["[PAD]", "[UNK]", "[START]", "[END]", *(f"word{i}" for i in range(40))]
 PIXELS, PATCH = 16, 8
+VIT_PREPROCESSING = {"image_processor_type": "ViTImageProcessor", "size": {"height": PIXELS, "width": PIXELS}}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -127,14 +131,21 @@ def composed_directory(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(scope="session", params=["clip", "composed"])
-def pretrained(request, clip_directory, composed_directory):
-    return encoders.load({"clip": f"hf:{clip_directory}", "composed": f"composed:{composed_directory}"}[request.param])
+@pytest.fixture(scope="session")
+def pretrained(clip_directory, composed_directory):
+    write_json(composed_directory / "vision" / "preprocessor_config.json", VIT_PREPROCESSING)
+    return {
+        "clip": encoders.load(f"hf:{clip_directory}"),
+        "composed": encoders.load(f"composed:{composed_directory}"),
+        "vit": encoders.load_image(f"hf:{composed_directory}/vision"),
+        "projected": encoders.load_image(f"hf:{clip_directory}#projected"),
+    }
 
 
 @pytest.fixture
-def load(pretrained):
-    return lambda: copy.deepcopy(pretrained)
+def load(request, pretrained):
+    """Return a function that gives a fresh encoder of the family in ``request.param``."""
+    return lambda: copy.deepcopy(pretrained[request.param])
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""What every method promises, over every file of eotune.methods and every shipped variant worth its own line."""
+"""What every method promises, over every file of eotune.methods, every variant worth its own line and both kinds of
+encoder."""
 
 import copy
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from eotune.core.errors import InputError
 from eotune.methods import create, load_adapted, names, parameter_counts, save_adapted
 
 VARIANTS = [
@@ -24,6 +26,8 @@ VARIANTS = [
     {"name": "adaptformer", "bottleneck": 4, "towers": "image"},
     {"name": "clip_adapter", "start": "identity", "towers": "both", "reduction": 2},
     {"name": "linear", "towers": "text"},
+    {"name": "lora", "rank": 2, "patch_embedding": "trained"},
+    {"name": "adaptformer", "patch_embedding": "trained", "towers": "image"},
 ]
 TRAINED = [settings for settings in VARIANTS if settings["name"] != "frozen"]
 START_ELSEWHERE = ("clip_adapter",)  # its source mixes a random MLP in; its start: identity is held to the rule
@@ -31,8 +35,24 @@ FOLDED = ("frozen", "full", "heads", "linear", "lora")  # their merged model has
 MASKED = [settings for settings in VARIANTS if settings.get("variant") != "released"]
 
 
+DUAL, IMAGE = ("clip", "composed"), ("vit", "projected")
+
+
 def label(settings):
-    return "-".join(str(value) for value in settings.values())
+    return settings if isinstance(settings, str) else "-".join(str(value) for value in settings.values())
+
+
+def over(variants, families=DUAL + IMAGE):
+    """Run a test over every pair of family and variant that go together."""
+    pairs = [(family, settings) for family in families for settings in variants if fits(family, settings)]
+    return pytest.mark.parametrize(("load", "settings"), pairs, indirect=["load"], ids=label)
+
+
+def fits(family, settings):
+    if family in DUAL:
+        return True
+    lacks_text = create(settings).needs_text or settings.get("towers") == "text"
+    return not lacks_text and not (family == "vit" and settings.get("heads"))
 
 
 def adapted(load, settings, *, seed=0, moved=True):
@@ -52,12 +72,18 @@ def move(encoder, size=0.2):
                 parameter += size * torch.randn(parameter.shape, generator=generator)
 
 
-def embed(encoder, pixels, texts) -> tuple[Tensor, Tensor]:
-    arrays = encoder.embed_pixels(pixels), encoder.embed_tokens(encoder.tokenize(texts))
-    return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
+def embed(encoder, pixels, texts) -> list[Tensor]:
+    """Return the embeddings of every tower."""
+    arrays = [encoder.embed_pixels(pixels)]
+    if "text" in encoder.towers:
+        arrays.append(encoder.embed_tokens(encoder.tokenize(texts)))
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def loss_of(encoder, pixels, texts):
+    if "text" not in encoder.towers:
+        features = encoder(pixels)
+        return (features * torch.linspace(-1, 1, features.shape[1])).sum(1).square().mean()
     output = encoder(pixels, **encoder.tokenize(texts))
     images, words = (
         torch.nn.functional.normalize(one, dim=-1) for one in (output.image_embeddings, output.text_embeddings)
@@ -81,7 +107,7 @@ def step(encoder, method, pixels, texts):
     encoder.eval()
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=label)
+@over(VARIANTS)
 def test_start_is_the_pretrained_model(load, settings, pixels, texts):
     encoder, method = adapted(load, settings, moved=False)
     assert method.starts_pretrained() == (label(settings) not in START_ELSEWHERE)
@@ -94,7 +120,7 @@ def test_start_is_the_pretrained_model(load, settings, pixels, texts):
     assert distance <= tolerance if method.starts_pretrained() else 1e-3 < distance < 0.5
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=label)
+@over(TRAINED)
 def test_moving_the_trained_parameters_moves_the_outputs(load, settings, pixels, texts):
     """Without this the contracts below would hold for an adapter that does nothing."""
     encoder, _ = adapted(load, settings)
@@ -102,10 +128,10 @@ def test_moving_the_trained_parameters_moves_the_outputs(load, settings, pixels,
     moved = [(now - before).abs().max() > 1e-3 for now, before in zip(embed(encoder, pixels, texts), base, strict=True)]
     towers = getattr(create(settings).config, "towers", "both")
     expected = {"image": [True, False], "text": [False, True], "both": [True, True]}[towers]
-    assert moved == expected
+    assert moved == expected[: len(moved)]
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=label)
+@over(VARIANTS)
 def test_only_declared_parameters_change(load, settings, pixels, texts):
     encoder, method = adapted(load, settings)
     before = {name: one.clone() for name, one in encoder.state_dict().items()}
@@ -119,26 +145,27 @@ def test_only_declared_parameters_change(load, settings, pixels, texts):
     assert method.no_decay(encoder) <= trained
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=label)
+@over(TRAINED)
 def test_gates_biases_norms_and_the_scale_are_not_decayed(load, settings):
     encoder, method = adapted(load, settings)
     vectors = {name for name, one in encoder.named_parameters() if one.requires_grad and one.ndim < 2}
     assert method.no_decay(encoder) == (set() if settings.get("variant") == "released" else vectors)
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=label)
+@over(VARIANTS)
 def test_saved_and_loaded_outputs_are_equal(load, settings, pixels, texts, tmp_path):
     encoder, method = adapted(load, settings)
     save_adapted(tmp_path / "run", method, encoder)
     loaded = load_adapted(tmp_path / "run")
     for now, before in zip(embed(loaded, pixels, texts), embed(encoder, pixels, texts), strict=True):
         assert torch.equal(now, before)
-    assert torch.equal(loaded.logit_scale(), encoder.logit_scale())
+    if "text" in encoder.towers:
+        assert torch.equal(loaded.logit_scale(), encoder.logit_scale())
     assert parameter_counts(loaded) == parameter_counts(encoder)
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt"))
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=label)
+@over(TRAINED)
 def test_the_same_seed_gives_the_same_numbers(load, settings, pixels, texts):
     results = []
     for _ in range(2):
@@ -149,7 +176,7 @@ def test_the_same_seed_gives_the_same_numbers(load, settings, pixels, texts):
     assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
 
 
-@pytest.mark.parametrize("settings", MASKED, ids=label)
+@over(MASKED)
 def test_an_embedding_does_not_depend_on_its_batch_mates(load, settings, pixels, texts):
     encoder, _ = adapted(load, settings)
     together = embed(encoder, pixels, texts)
@@ -159,7 +186,7 @@ def test_an_embedding_does_not_depend_on_its_batch_mates(load, settings, pixels,
             assert (one[0] - all_of_them[i]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("settings", [one for one in VARIANTS if one not in MASKED], ids=label)
+@over([one for one in VARIANTS if one not in MASKED], DUAL)
 def test_released_depends_on_padding_alone(load, settings, pixels, texts):
     """It sees padding, as the published code does, but no other sample."""
     encoder, _ = adapted(load, settings)
@@ -170,7 +197,7 @@ def test_released_depends_on_padding_alone(load, settings, pixels, texts):
         assert (torch.from_numpy(alone) - together[i]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("settings", MASKED, ids=label)
+@over(MASKED, DUAL)
 def test_an_embedding_does_not_depend_on_its_padding(load, settings, texts):
     encoder, _ = adapted(load, settings)
     tokens = encoder.tokenize(texts)
@@ -182,7 +209,7 @@ def test_an_embedding_does_not_depend_on_its_padding(load, settings, texts):
 
 
 @pytest.mark.parametrize("padding", [0, 2])
-@pytest.mark.parametrize("settings", MASKED, ids=label)
+@over(MASKED, DUAL)
 def test_text_states_see_no_padding_and_no_future(load, settings, padding):
     """Token by token, not only where the embedding is taken: change one token and look who notices."""
     encoder, _ = adapted(load, settings)
@@ -205,7 +232,7 @@ def test_text_states_see_no_padding_and_no_future(load, settings, padding):
     assert moved.tolist() == ([False] * 3 + [True] * 3 if block.causal else [True] * 6)
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=label)
+@over(VARIANTS)
 def test_a_merged_model_gives_the_same_in_the_pretrained_layout(load, settings, pixels, texts):
     encoder, method = adapted(load, settings)
     before = embed(encoder, pixels, texts)
@@ -216,7 +243,7 @@ def test_a_merged_model_gives_the_same_in_the_pretrained_layout(load, settings, 
     assert folded == (settings["name"] in FOLDED)
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=label)
+@over(TRAINED)
 def test_gradient_checkpointing_gives_the_same_gradients(load, settings, pixels, texts):
     encoder, _ = adapted(load, settings)
     plain = copy.deepcopy(encoder)
@@ -231,7 +258,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(load, settings, pixels,
             torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("settings", TRAINED, ids=label)
+@over(TRAINED)
 def test_parameters_are_counted_once_and_named_once(load, settings):
     encoder, _ = adapted(load, settings)
     before = parameter_counts(load())
@@ -241,3 +268,18 @@ def test_parameters_are_counted_once_and_named_once(load, settings):
     assert counts.trainable == sum(one.numel() for one in distinct if one.requires_grad)
     assert counts.pretrained == before.total
     assert len(list(encoder.named_parameters())) == len(list(encoder.named_parameters(remove_duplicate=False)))
+
+
+@pytest.mark.parametrize("load", IMAGE, indirect=True)
+@pytest.mark.parametrize("settings", [one for one in VARIANTS if not fits("projected", one)], ids=label)
+def test_what_needs_text_refuses_an_image_encoder(load, settings):
+    with pytest.raises(InputError, match="no text tower") as caught:
+        create(settings).apply(load(), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("load", ["vit"], indirect=True)
+@pytest.mark.parametrize("name", ["lora", "adapter", "adaptformer"])
+def test_heads_that_an_encoder_lacks_are_refused(load, name):
+    with pytest.raises(InputError, match="method.heads: encoder .* has no projection heads; leave it out"):
+        create({"name": name, "heads": True}).apply(load(), seed=0)

@@ -110,3 +110,19 @@ def test_it_is_fast_enough_for_two_cores(picture):
     for _ in range(100):
         Augmentation()(image, 224, "bicubic", rng)
     assert time.process_time() - started < 100 * 0.01  # 1.5 ms here; the limit leaves room for slow machines
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_all_bands_are_varied_alike_and_left_out_of_randaugment(picture, bands):
+    image = np.repeat(picture(0)[..., :1], bands, axis=2)
+    for result in many(Augmentation(rotate90=True), image):
+        assert result.shape == (bands, 16, 16)
+        assert all((band == result[0]).all() for band in result)
+    plain = Augmentation(rotate90=True, randaugment=None)
+    np.testing.assert_array_equal(many(Augmentation(rotate90=True), image), many(plain, image))
+
+
+def test_three_bands_are_varied_as_a_band_alone_is(picture):
+    augmentation = Augmentation(randaugment=None, rotate90=True)
+    together, alone = many(augmentation, picture(0)), many(augmentation, picture(0)[..., :1])
+    np.testing.assert_array_equal(np.stack(together)[:, :1], alone)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from eotune.core.errors import InputError
 from eotune.encoders.preprocess import ImageTransform
 
 
@@ -45,3 +47,26 @@ def test_normalised_pixels_pass_through_and_others_are_scaled():
     normalised = transform.normalise(pixels)
     assert normalised[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
     assert transform.normalise(normalised) is normalised
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("bands", [1, 2, 6])
+def test_every_band_is_prepared_as_one_of_three(resize, bands):
+    image = np.random.default_rng(0).integers(0, 256, (40, 70, bands), dtype=np.uint8)
+    result = ImageTransform(16, resize, mean=(0.5,) * bands, std=(0.5,) * bands, scaled_to=20)(image)
+    assert result.shape == (bands, 16, 16)
+    for band in range(bands):
+        grey = ImageTransform(16, resize, scaled_to=20)(np.repeat(image[..., band : band + 1], 3, axis=2))
+        np.testing.assert_array_equal(result[band], grey[0])
+
+
+def test_every_band_has_its_own_normalisation():
+    transform = ImageTransform(4, mean=(0.0, 0.5), std=(1.0, 0.25))
+    pixels = transform.normalise(torch.full((1, 2, 4, 4), 255, dtype=torch.uint8))
+    assert pixels[0, :, 0, 0].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("shape", "bands"), [((8, 8, 4), 4), ((8, 8), 1)])
+def test_an_image_with_other_bands_is_refused(shape, bands):
+    with pytest.raises(InputError, match=f"an image of {bands} bands came to a model of 3"):
+        ImageTransform(4)(np.zeros(shape, np.uint8))

@@ -1,5 +1,7 @@
 """Small random dual encoders: CLIP (pre-LN, causal text), and ViT with BERT (post-LN, bidirectional text)."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -202,6 +204,18 @@ def make_composed():
         return SmallComposed(**sizes).eval()
 
     return make
+
+
+@pytest.fixture
+def vit_directory(tmp_path):
+    """A small vision transformer on disk, as transformers saves it."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = ViTModel(ViTConfig(**sizes, image_size=16, patch_size=8), add_pooling_layer=False)
+    model.save_pretrained(tmp_path / "vit")
+    values = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}}
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(values))
+    return tmp_path / "vit"
 
 
 @pytest.fixture

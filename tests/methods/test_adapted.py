@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from eotune.core.errors import InputError
-from eotune.methods import create, load_adapted, load_model, save_adapted
+from eotune.encoders.base import DualEncoder, ImageEncoder
+from eotune.methods import create, load_adapted, load_image_model, load_model, save_adapted
 from eotune.methods.adapted import load_adapted_method, read_description
 
 
@@ -161,3 +162,64 @@ def test_a_write_that_is_cut_short_does_not_load(run, known, monkeypatch):
 def test_saving_before_applying_is_a_programming_error(known, tmp_path):
     with pytest.raises(ValueError, match="comes before save_adapted"):
         save_adapted(tmp_path, create({"name": "lora"}), known("hf:small"))
+
+
+@pytest.fixture
+def image_run(vit_directory, tmp_path, perturb):
+    """A run directory with an adapted image encoder."""
+    encoder, method = load_image_model(f"hf:{vit_directory}", image_size=24), create({"name": "lora", "rank": 2})
+    method.apply(encoder, seed=7)
+    perturb(encoder)
+    save_adapted(tmp_path / "run", method, encoder)
+    return tmp_path / "run", encoder
+
+
+def test_an_adapted_image_encoder_loads_by_name(image_run, pixels):
+    run, encoder = image_run
+    description = read_description(run)[1]
+    assert (description.kind, description.channels, description.bands) == ("image", 3, None)
+    for loaded in (load_image_model(f"run:{run}"), load_image_model(f"run:{run}", 24), load_adapted(run)):
+        assert isinstance(loaded, ImageEncoder)
+        assert (loaded.name, loaded.transform.size) == (f"run:{run}", 24)
+        assert torch.equal(loaded.image_features(pixels), encoder.image_features(pixels))
+
+
+def test_an_image_encoder_is_no_dual_encoder(image_run):
+    run, _ = image_run
+    with pytest.raises(InputError, match="adapts an image encoder, which reads no text"):
+        load_model(f"run:{run}")
+    with pytest.raises(InputError, match="was adapted at 24 px, not 16"):
+        load_image_model(f"run:{run}", image_size=16)
+
+
+def test_descriptions_of_before_are_of_dual_encoders(run, pixels):
+    path = run / "adapter" / "eotune.json"
+    values = json.loads(path.read_text())
+    assert [values.pop(key) for key in ("kind", "channels", "bands")] == ["dual", 3, None]
+    path.write_text(json.dumps(values))
+    assert read_description(run)[1].kind == "dual"
+    assert isinstance(load_adapted(run), DualEncoder)
+
+
+def adapted_tiny(directory, perturb, **method):
+    encoder, change = load_model("tiny"), create(method)
+    change.apply(encoder, seed=0)
+    perturb(encoder, 0.05)
+    save_adapted(directory, change, encoder)
+    return encoder
+
+
+def test_the_image_tower_of_an_adapted_dual_encoder(tmp_path, perturb):
+    encoder = adapted_tiny(tmp_path, perturb, name="lora")
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = load_image_model(f"run:{tmp_path}")
+    with torch.no_grad():
+        expected = encoder.model.vision_model(pixels).pooler_output
+        torch.testing.assert_close(image.image_features(pixels), expected, atol=1e-5, rtol=1e-4)
+    assert (image.name, image.pretrained_parameters) == (f"run:{tmp_path}", None)
+
+
+def test_an_image_tower_that_shares_adapters_with_text_is_refused(tmp_path, perturb):
+    adapted_tiny(tmp_path, perturb, name="harma", bottleneck=16)
+    with pytest.raises(InputError, match="method 'harma' cannot be merged into the image tower of 'run:"):
+        load_image_model(f"run:{tmp_path}")

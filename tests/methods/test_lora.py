@@ -4,9 +4,10 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import nn
-from transformers import CLIPModel
+from transformers import CLIPModel, ViTModel
 
 from eotune.core.errors import InputError
+from eotune.encoders import load_image
 from eotune.methods import create, method_problems
 
 # peft 0.21 still asks transformers for a property by its old name.
@@ -105,6 +106,19 @@ def test_clip_loads_with_peft_alone(small_clip, tmp_path, pixels, tokens, pertur
     texts = alone.get_text_features(**tokens).pooler_output
     assert torch.equal(images, small_clip.image_features(pixels))
     assert torch.equal(texts, small_clip.text_features(**tokens))
+
+
+@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"targets": ["q_proj", "v_proj"]}])
+def test_a_vision_transformer_loads_with_peft_alone(vit_directory, tmp_path, pixels, perturb, settings):
+    encoder = load_image(f"hf:{vit_directory}")
+    before = encoder.image_features(pixels)
+    method = lora(encoder, **settings)
+    perturb(encoder)
+    method.save(encoder, tmp_path / "adapter")
+    plain = ViTModel.from_pretrained(vit_directory, add_pooling_layer=False)
+    alone = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+    assert torch.equal(alone(pixels).last_hidden_state[:, 0], encoder.image_features(pixels))
+    assert not torch.allclose(before, encoder.image_features(pixels))
 
 
 def test_composed_encoder_saves_an_adapter_a_backbone(small_composed, make_composed, tmp_path, pixels, perturb):

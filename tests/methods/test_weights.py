@@ -78,3 +78,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)})
     assert read_weights(tmp_path / "w.safetensors")["a"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480])
+def test_a_header_as_long_as_a_pickles_first_bytes_is_no_pickle(tmp_path, length):
+    path = tmp_path / "w.safetensors"
+    for spare in range(length):  # grow the name until the header, padded to 8 bytes, has the length
+        write_weights(path, {"a" * (1 + spare): torch.ones(2)})
+        if int.from_bytes(path.read_bytes()[:8], "little") == length:
+            break
+    assert path.read_bytes()[:2] == bytes([0x80, length >> 8])
+    assert [one.tolist() for one in read_weights(path).values()] == [[1.0, 1.0]]

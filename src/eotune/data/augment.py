@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from pydantic import field_validator
 
 from eotune.core.config import Config
+from eotune.data.planes import from_pictures, to_pictures
 
 _FILL = (128, 128, 128)
 _LEVELS = 10  # RandAugment's magnitudes run from 0 to 10
@@ -29,7 +30,8 @@ class Augmentation(Config):
             square; None resizes the whole image.
         flip: Mirror half of the images left to right. Captions that say left or right become wrong half of the time.
         rotate90: Turn by a random multiple of 90 degrees: seen from above, no side is up.
-        randaugment: RandAugment's number of operations and their magnitude (0 to 10); None for none.
+        randaugment: RandAugment's number of operations and their magnitude (0 to 10); None for none. Images of other
+            than three bands are left out of it: its operations are those of colour photographs.
 
     Example:
         >>> image = np.zeros((20, 30, 3), np.uint8)
@@ -57,7 +59,7 @@ class Augmentation(Config):
         return value
 
     def __call__(self, image: np.ndarray, size: int, interpolation: str, rng: np.random.Generator) -> np.ndarray:
-        """Map RGB uint8 ``(h, w, 3)`` to uint8 ``(3, size, size)``, varied as ``rng`` draws.
+        """Map uint8 ``(h, w, c)`` to uint8 ``(c, size, size)``, varied as ``rng`` draws, all bands alike.
 
         Args:
             image: The image.
@@ -69,19 +71,23 @@ class Augmentation(Config):
         if self.crop is not None:
             top, left, high, wide = _crop(height, width, self.crop, rng)
             image = image[top : top + high, left : left + wide]
-        picture = Image.fromarray(np.ascontiguousarray(image))
-        picture = picture.resize((size, size), Image.Resampling[interpolation.upper()])
+        resampling = Image.Resampling[interpolation.upper()]
+        pictures = [picture.resize((size, size), resampling) for picture in to_pictures(image)]
         if self.flip and rng.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.randaugment is not None:
-            count, magnitude = self.randaugment
-            for index in rng.integers(len(_OPERATIONS), size=count):
-                if rng.random() < 0.5:
-                    picture = _OPERATIONS[index](picture, magnitude / _LEVELS, rng)
-        pixels = np.asarray(picture)
+            pictures = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in pictures]
+        if self.randaugment is not None and pictures[0].mode == "RGB":
+            pictures = [_randaugment(pictures[0], *self.randaugment, rng)]
+        pixels = from_pictures(pictures)
         if self.rotate90:
-            pixels = np.rot90(pixels, int(rng.integers(4)))
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+            pixels = np.ascontiguousarray(np.rot90(pixels, int(rng.integers(4)), axes=(1, 2)))
+        return pixels
+
+
+def _randaugment(picture: Image.Image, count: int, magnitude: int, rng: np.random.Generator) -> Image.Image:
+    for index in rng.integers(len(_OPERATIONS), size=count):
+        if rng.random() < 0.5:
+            picture = _OPERATIONS[index](picture, magnitude / _LEVELS, rng)
+    return picture
 
 
 def _crop(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> tuple[int, int, int, int]:

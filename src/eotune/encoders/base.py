@@ -1,4 +1,4 @@
-"""What an encoder is: two towers in one space, how their inputs are prepared, and where they can be adapted."""
+"""What an encoder is: its towers, how their inputs are prepared, and where they can be adapted."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,8 @@ from eotune.core.lookup import unknown_name
 from eotune.encoders.preprocess import ImageTransform
 
 TowerName = Literal["image", "text"]
+# What an image's vector is; projected: pooled as usual, then through a dual encoder's projection.
+Feature = Literal["cls", "mean", "pooler", "projected"]
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,19 +41,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Tower:
-    """One side of a dual encoder.
+    """One side of a dual encoder, or all of an image encoder.
 
     Attributes:
         name: ``image`` or ``text``.
         path: The transformer, relative to the encoder module.
         projection: The projection head into the shared space, relative to the encoder; None where there is none.
         blocks: Its transformer blocks, from the input up.
+        patch_embedding: The convolution that turns pixels into tokens, relative to the encoder; None where none is.
     """
 
     name: TowerName
     path: str
     projection: str | None
     blocks: tuple[Block, ...]
+    patch_embedding: str | None = None
 
 
 @dataclass
@@ -71,46 +75,131 @@ class DualOutput:
     logit_bias: Tensor | None = None
 
 
-class DualEncoder(nn.Module):
-    """An image tower and a text tower in one space.
+class Encoder(nn.Module):
+    """A pretrained model of images, and what it takes to use it and to adapt it.
 
     Subclasses hold the models and implement the ``NotImplementedError`` methods. Weights are float32 in memory;
     precision is chosen per call by autocast.
 
     Attributes:
         name: The string that loads this encoder again (``hf:...``, ``composed:...``, ``tiny``, ...).
-        dim: Size ``d`` of the shared space.
-        transform: How an image becomes ``(3, h, w)`` uint8, and its normalisation.
-        max_tokens: Longest text in tokens; longer ones are cut.
-        tokenizer: Of transformers; what :meth:`tokenize` uses.
-        towers: ``{"image": Tower, "text": Tower}``.
+        dim: Size ``d`` of an embedding.
+        transform: How an image becomes ``(c, h, w)`` uint8, and its normalisation.
+        bands: Names of the input's bands, where a model takes other ones than red, green and blue; else None.
+        towers: ``{"image": Tower}``; of a dual encoder ``{"image": Tower, "text": Tower}``.
         backbones: Name to path of the transformers models inside, for PEFT: ``{"": "model"}`` for one model that
-            holds both towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
-        max_logit_scale: Upper clamp of the logit scale; None for no clamp.
-        temperature: Where a method adds one, similarities are divided by it and the pretrained logit scale rests.
+            holds all towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
         pretrained_parameters: Number of parameters before a method adapted the encoder; None while none has.
     """
 
     name: str
     dim: int
     transform: ImageTransform
-    max_tokens: int
-    tokenizer: Any
+    bands: tuple[str, ...] | None = None
     towers: dict[TowerName, Tower]
     backbones: dict[str, str]
+    pretrained_parameters: int | None = None
+
+    # --- what a subclass implements -------------------------------------------------------------------------------
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Map normalised pixels ``(n, c, h, w)`` to ``(n, d)``, with gradients, not normalised."""
+        raise NotImplementedError
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+        raise NotImplementedError
+
+    def save(self, directory: Path) -> None:
+        """Write the whole encoder in a layout that ``eotune.encoders`` reads."""
+        raise NotImplementedError
+
+    # --- what every encoder shares --------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def channels(self) -> int:
+        """Number of bands ``c`` of an image: 3 for RGB."""
+        return len(self.transform.mean)
+
+    @torch.inference_mode()
+    def embed_pixels(self, pixels: Tensor, *, precision: str = "fp32") -> np.ndarray:
+        """Embed uint8 ``(n, c, h, w)``; returns float32 ``(n, d)``."""
+        with evaluating(self), autocast(self.device, precision):
+            features = self.image_features(self.transform.normalise(pixels.to(self.device, non_blocking=True)))
+        return self._embeddings(features)
+
+    def embed_images(
+        self, images: Sequence[np.ndarray], *, batch_size: int = 64, precision: str = "fp32"
+    ) -> np.ndarray:
+        """Embed images, uint8 ``(h, w, c)`` of any size; returns float32 ``(n, d)``."""
+        batches = [
+            self.embed_pixels(
+                torch.from_numpy(np.stack([self.transform(image) for image in images[start : start + batch_size]])),
+                precision=precision,
+            )
+            for start in range(0, len(images), batch_size)
+        ]
+        return np.concatenate(batches) if batches else np.zeros((0, self.dim), np.float32)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the weights and the preprocessing: equal exactly when embeddings are."""
+        digest = hashlib.sha256(repr(self._settings()).encode())
+        # Apart: without them, fingerprints stay those of earlier versions.
+        if self.transform.scaled_to is not None:
+            digest.update(str(self.transform.scaled_to).encode())
+        if self.transform.centre != "floor":
+            digest.update(self.transform.centre.encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _settings(self) -> tuple[object, ...]:
+        """Return what embeddings depend on beside the weights."""
+        return (self.transform,)
+
+    def _embeddings(self, features: Tensor) -> np.ndarray:
+        """Turn features into the embeddings that are handed out."""
+        return features.float().cpu().numpy()
+
+
+class ImageEncoder(Encoder):
+    """An image tower alone: its pooled features, of any length.
+
+    Attributes:
+        towers: ``{"image": Tower}``.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map uint8 ``(n, c, h, w)``, normalised here, on the device, to features ``(n, d)`` with gradients."""
+        return self.image_features(self.transform.normalise(pixels))
+
+
+class DualEncoder(Encoder):
+    """An image tower and a text tower in one space; embeddings are handed out at unit length.
+
+    Attributes:
+        max_tokens: Longest text in tokens; longer ones are cut.
+        tokenizer: Of transformers; what :meth:`tokenize` uses.
+        max_logit_scale: Upper clamp of the logit scale; None for no clamp.
+        temperature: Where a method adds one, similarities are divided by it and the pretrained logit scale rests.
+    """
+
+    max_tokens: int
+    tokenizer: Any
     max_logit_scale: float | None = 100.0
     temperature: nn.Parameter | None
-    pretrained_parameters: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_parameter("temperature", None)
 
     # --- what a subclass implements -------------------------------------------------------------------------------
-
-    def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Map normalised pixels ``(n, 3, h, w)`` to ``(n, d)``, with gradients, not normalised."""
-        raise NotImplementedError
 
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map token ids and mask ``(n, t)`` to ``(n, d)``, with gradients, not normalised."""
@@ -135,20 +224,7 @@ class DualEncoder(nn.Module):
         """The learned logit bias of sigmoid-trained models; None elsewhere."""
         return None
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass instead of keeping them."""
-        raise NotImplementedError
-
-    def save(self, directory: Path) -> None:
-        """Write the whole encoder in a layout that ``eotune.encoders.load`` reads."""
-        raise NotImplementedError
-
-    # --- what every encoder shares --------------------------------------------------------------------------------
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.log_scale.device
+    # --- what every dual encoder shares ---------------------------------------------------------------------------
 
     def logit_scale(self) -> Tensor:
         """The factor on cosine similarities: exp of the learned value, clamped to ``max_logit_scale``."""
@@ -167,31 +243,11 @@ class DualEncoder(nn.Module):
         )
 
     @torch.inference_mode()
-    def embed_pixels(self, pixels: Tensor, *, precision: str = "fp32") -> np.ndarray:
-        """Embed uint8 ``(n, 3, h, w)``; returns float32 ``(n, d)`` of unit length."""
-        with evaluating(self), autocast(self.device, precision):
-            features = self.image_features(self.transform.normalise(pixels.to(self.device, non_blocking=True)))
-        return _unit(features)
-
-    @torch.inference_mode()
     def embed_tokens(self, tokens: dict[str, Tensor], *, precision: str = "fp32") -> np.ndarray:
         """Embed what :meth:`tokenize` returned; returns float32 ``(n, d)`` of unit length."""
         with evaluating(self), autocast(self.device, precision):
             features = self.text_features(*(tokens[key].to(self.device) for key in ("input_ids", "attention_mask")))
-        return _unit(features)
-
-    def embed_images(
-        self, images: Sequence[np.ndarray], *, batch_size: int = 64, precision: str = "fp32"
-    ) -> np.ndarray:
-        """Embed RGB images, uint8 ``(h, w, 3)`` of any size; returns float32 ``(n, d)`` of unit length."""
-        batches = [
-            self.embed_pixels(
-                torch.from_numpy(np.stack([self.transform(image) for image in images[start : start + batch_size]])),
-                precision=precision,
-            )
-            for start in range(0, len(images), batch_size)
-        ]
-        return np.concatenate(batches) if batches else np.zeros((0, self.dim), np.float32)
+        return self._embeddings(features)
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256, precision: str = "fp32") -> np.ndarray:
         """Embed texts; returns float32 ``(n, d)`` of unit length, in the order given.
@@ -205,18 +261,11 @@ class DualEncoder(nn.Module):
             result[chosen] = self.embed_tokens(self.tokenize([texts[i] for i in chosen]), precision=precision)
         return result
 
-    def fingerprint(self) -> str:
-        """Return a short hash of the weights and the preprocessing: equal exactly when embeddings are."""
-        digest = hashlib.sha256(repr((self.transform, self.max_tokens)).encode())
-        # Apart: without them, fingerprints stay those of earlier versions.
-        if self.transform.scaled_to is not None:
-            digest.update(str(self.transform.scaled_to).encode())
-        if self.transform.centre != "floor":
-            digest.update(self.transform.centre.encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+    def _settings(self) -> tuple[object, ...]:
+        return (self.transform, self.max_tokens)
+
+    def _embeddings(self, features: Tensor) -> np.ndarray:
+        return nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
 
 @contextmanager
@@ -246,7 +295,3 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         raise unknown_name("precision", precision, _DTYPES)
     # bfloat16 stands in where autocast is off: the CPU's accepts no float32.
     return torch.autocast(device.type, dtype=_DTYPES[precision] or torch.bfloat16, enabled=precision != "fp32")
-
-
-def _unit(features: Tensor) -> np.ndarray:
-    return nn.functional.normalize(features.float(), dim=-1).cpu().numpy()

@@ -3,7 +3,7 @@
 from torch import nn
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import Block
+from eotune.encoders.base import Block, Tower
 
 _ATTENTION = ("self_attn", "attention", "attn")
 # The module whose output is the MLP's before the residual sum; the last two are post-LN families (BERT, DistilBERT).
@@ -35,6 +35,31 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
             remedy="name a transformer: ViT, DINOv2, CLIP, BERT, ...",
         )
     return tuple(blocks)
+
+
+def image_tower(module: nn.Module, path: str, projection: str | None) -> Tower:
+    """Describe the vision transformer ``module``, which stands at ``path`` in the encoder.
+
+    Args:
+        module: A vision transformer.
+        path: Its path in the encoder.
+        projection: The path of the projection head behind it; None where there is none.
+
+    Raises:
+        InputError: It has no list of transformer blocks.
+    """
+    blocks = find_blocks(module, path, causal=False)
+    return Tower("image", path, projection, blocks, find_patch_embedding(module, path))
+
+
+def find_patch_embedding(module: nn.Module, path: str) -> str | None:
+    """Return the path of the layer that turns pixels into tokens: the first convolution; None where there is none.
+
+    NaFlex models have a linear layer there, which takes patches.
+    """
+    found = (name for name, child in module.named_modules() if isinstance(child, nn.Conv2d))
+    name = next(found, None)
+    return None if name is None else ".".join(part for part in (path, name) if part)
 
 
 def _anatomy(layer: nn.Module) -> tuple[str, str, int] | None:

@@ -1,6 +1,5 @@
 """A dual encoder put together: any vision tower, any sentence encoder, and two linear projections."""
 
-import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from eotune.core.errors import InputError
 from eotune.core.files import read_json, replaced, write_json
 from eotune.core.seeds import derive_seed
 from eotune.encoders.base import DualEncoder, Tower
-from eotune.encoders.blocks import find_blocks
+from eotune.encoders.blocks import find_blocks, image_tower
 from eotune.encoders.hf import native_size
 from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import (
@@ -34,8 +33,9 @@ from eotune.encoders.towers import (
     TextPooling,
     has_class_token,
     is_causal,
-    pool_image,
+    patch_size,
     pool_text,
+    pooled_image,
     read_text_tower,
     read_vision_tower,
     text_source,
@@ -111,26 +111,20 @@ class ComposedDualEncoder(DualEncoder):
         self.max_tokens = config.max_tokens
         self.transform = config.transform
         self.native_size = native_size(image_model.config)
-        self.asks_to_interpolate = "interpolate_pos_encoding" in inspect.signature(image_model.forward).parameters
         self.image_projection = nn.Linear(image_model.config.hidden_size, config.embed_dim)
         self.text_projection = nn.Linear(text_model.config.hidden_size, config.embed_dim, bias=False)
         self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.backbones = {"image": "image_model", "text": "text_model"}
-        image_blocks = find_blocks(image_model, "image_model", causal=False)
         text_blocks = find_blocks(text_model, "text_model", causal=is_causal(text_model))
         self.towers = {
-            "image": Tower("image", "image_model", "image_projection", image_blocks),
+            "image": image_tower(image_model, "image_model", "image_projection"),
             "text": Tower("text", "text_model", "text_projection", text_blocks),
         }
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """See :meth:`DualEncoder.image_features`; the position grid is interpolated at other than the native size."""
-        side = pixel_values.shape[-1]
-        # Towers without the option (DINOv2) interpolate of themselves.
-        asked = side != self.native_size and self.asks_to_interpolate
-        output = self.image_model(pixel_values=pixel_values, **({"interpolate_pos_encoding": True} if asked else {}))
-        patches = (side // patch_size(self.image_model)) ** 2
-        return self.image_projection(pool_image(output, self.settings.image_pooling, patches))
+        pooled = pooled_image(self.image_model, pixel_values, self.settings.image_pooling, self.native_size)
+        return self.image_projection(pooled)
 
     def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See :meth:`DualEncoder.text_features`."""
@@ -173,12 +167,6 @@ class ComposedDualEncoder(DualEncoder):
         state["logit_scale"] = self.scale.detach().cpu()
         with replaced(directory / "projection.safetensors") as temporary:
             save_file(state, temporary)
-
-
-def patch_size(image_model: Any) -> int:
-    """Return the side of a vision transformer's patch in pixels."""
-    side = image_model.config.patch_size
-    return int(side if isinstance(side, int) else side[0])
 
 
 def load_composed(source: str, *, image_size: int | None = None) -> ComposedDualEncoder:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eotune.core.errors import InputError
 from eotune.encoders.base import DualEncoder, Tower
-from eotune.encoders.blocks import find_blocks
+from eotune.encoders.blocks import find_blocks, image_tower
 from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import checked_size, read_config, read_model, read_tokenizer, recompute_activations
 from eotune.encoders.processors import read_transform, write_preprocessing
@@ -41,10 +41,7 @@ class HFDualEncoder(DualEncoder):
         # SigLIP's attention-pooling head and text head are its projections.
         heads = ("vision_model.head", "text_model.head") if self.is_siglip else ("visual_projection", "text_projection")
         self.towers = {
-            "image": Tower(
-                "image", "model.vision_model", f"model.{heads[0]}",
-                find_blocks(model.vision_model, "model.vision_model", causal=False),
-            ),
+            "image": image_tower(model.vision_model, "model.vision_model", f"model.{heads[0]}"),
             "text": Tower(
                 "text", "model.text_model", f"model.{heads[1]}",
                 find_blocks(model.text_model, "model.text_model", causal=not self.is_siglip),

@@ -9,6 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from eotune.core.errors import InputError
+from eotune.data.planes import from_pictures, to_pictures
+
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -27,7 +30,7 @@ class ImageTransform:
         size: Side of the square that the model sees, in pixels.
         resize: ``shortest`` scales the shorter side and crops the centre; ``squash`` ignores the aspect.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, in PIL's implementation.
-        mean: Per channel, in units of pixel / 255.
+        mean: Per channel, in units of pixel / 255; as many as images have bands.
         std: Likewise.
         scaled_to: Length that the resize aims at, before the centre is cut out (DINOv2: 256 for 224); None: ``size``.
         centre: Where the cut starts when the margin is odd: transformers takes the ``floor`` of half of it,
@@ -37,8 +40,8 @@ class ImageTransform:
     size: int
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
     # Not shown: fingerprints hash what is shown, and these apart, see there.
     scaled_to: int | None = field(default=None, repr=False)
     centre: Literal["floor", "round"] = field(default="floor", repr=False)
@@ -53,13 +56,23 @@ class ImageTransform:
         return replace(self, size=size, scaled_to=self.scaled_to and round(self.scaled_to * size / self.size))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Map RGB uint8 ``(h, w, 3)`` to uint8 ``(3, size, size)``.
+        """Map uint8 ``(h, w, c)`` to uint8 ``(c, size, size)``, band by band.
+
+        Raises:
+            InputError: The image has another number of bands than the model takes.
 
         Example:
             >>> ImageTransform(size=8)(np.zeros((20, 30, 3), np.uint8)).shape
             (3, 8, 8)
         """
-        picture = Image.fromarray(image)
+        if image.ndim != 3 or image.shape[2] != len(self.mean):
+            bands = image.shape[2] if image.ndim == 3 else 1
+            raise InputError(
+                f"an image of {bands} bands came to a model of {len(self.mean)}", remedy="read the bands it takes"
+            )
+        return from_pictures([self._prepared(picture) for picture in to_pictures(image)])
+
+    def _prepared(self, picture: Image.Image) -> Image.Image:
         target = self.scaled_to or self.size
         if self.resize == "squash":
             scaled = (target, target)
@@ -75,14 +88,14 @@ class ImageTransform:
             margins = ((side - self.size) / 2 for side in picture.size)
             left, top = (round(margin) if self.centre == "round" else floor(margin) for margin in margins)
             picture = picture.crop((left, top, left + self.size, top + self.size))
-        return np.array(np.asarray(picture).transpose(2, 0, 1), order="C")  # a copy: PIL's own memory is read-only
+        return picture
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Map uint8 ``(n, 3, h, w)`` to float32 on the same device, normalised; floats pass through unchanged."""
+        """Map uint8 ``(n, c, h, w)`` to float32 on the same device, normalised; floats pass through unchanged."""
         if pixels.is_floating_point():
             return pixels
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
+        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1) * 255
+        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1) * 255
         return (pixels.float() - mean) / std
 
 

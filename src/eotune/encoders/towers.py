@@ -114,6 +114,28 @@ def usual_image_pooling(vision_model: Any) -> ImagePooling:
     return "cls" if has_class_token(vision_model) else "mean"
 
 
+def patch_size(image_model: Any) -> int:
+    """Return the side of a vision transformer's patch in pixels."""
+    side = image_model.config.patch_size
+    return int(side if isinstance(side, int) else side[0])
+
+
+def pooled_image(image_model: Any, pixel_values: Tensor, pooling: ImagePooling, native_size: int) -> Tensor:
+    """Run a vision transformer and pool its output, ``(n, width)``.
+
+    Args:
+        image_model: The transformer.
+        pixel_values: ``(n, c, h, w)``, normalised.
+        pooling: See :func:`pool_image`.
+        native_size: Side that its table of positions was made for; at any other the table is interpolated.
+    """
+    side = pixel_values.shape[-1]
+    # Towers without the option (DINOv2) interpolate of themselves.
+    asked = side != native_size and "interpolate_pos_encoding" in inspect.signature(image_model.forward).parameters
+    output = image_model(pixel_values=pixel_values, **({"interpolate_pos_encoding": True} if asked else {}))
+    return pool_image(output, pooling, (side // patch_size(image_model)) ** 2)
+
+
 def usual_text_pooling(source: str, text_model: Any) -> TextPooling:
     """Return how a tower's texts are pooled: as sentence-transformers' file beside it says.
 

@@ -1,14 +1,14 @@
 """Adapted models on disk: an adapter beside what it takes to rebuild the encoder that it was trained for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eotune import __version__
 from eotune.core.config import Config, parse
 from eotune.core.errors import InputError, shown
 from eotune.core.files import read_json, write_json
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import DualEncoder, Encoder, ImageEncoder
 from eotune.encoders.by_name import check_name
 from eotune.methods.base import Method
 from eotune.methods.by_name import create, method_config
@@ -28,6 +28,9 @@ class Description(Config):
         fingerprint: Of the pretrained encoder.
         method: The method's settings.
         seed: What the method drew its fresh weights from.
+        kind: ``image`` for an image encoder, ``dual`` for one of images and texts.
+        channels: Number of an image's bands.
+        bands: Their names, where they were given.
     """
 
     version: str
@@ -36,9 +39,12 @@ class Description(Config):
     fingerprint: str
     method: Mapping[str, Any]
     seed: int
+    kind: Literal["image", "dual"] = "dual"
+    channels: int = 3
+    bands: tuple[str, ...] | None = None
 
 
-def save_adapted(directory: Path, method: Method, encoder: DualEncoder) -> Path:
+def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
     """Write ``directory/adapter``: the adapter's weights and how to rebuild the encoder.
 
     Args:
@@ -65,12 +71,15 @@ def save_adapted(directory: Path, method: Method, encoder: DualEncoder) -> Path:
         fingerprint=origin.fingerprint,
         method=method.config.model_dump(mode="json"),
         seed=origin.seed,
+        kind="dual" if isinstance(encoder, DualEncoder) else "image",
+        channels=encoder.channels,
+        bands=encoder.bands,
     )
     write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
     return folder
 
 
-def load_adapted(directory: Path) -> DualEncoder:
+def load_adapted(directory: Path) -> Encoder:
     """Load an adapted model: its pretrained encoder, with the method applied and the trained weights in place.
 
     Args:
@@ -83,13 +92,13 @@ def load_adapted(directory: Path) -> DualEncoder:
     return _load(directory)[0]
 
 
-def load_adapted_method(directory: Path) -> tuple[DualEncoder, Method]:
+def load_adapted_method(directory: Path) -> tuple[Encoder, Method]:
     """As :func:`load_adapted`, with the method, which can merge the adapter into the weights."""
     return _load(directory)
 
 
 def load_model(name: str, image_size: int | None = None) -> DualEncoder:
-    """Load any encoder, adapted ones (``run:DIR``) included.
+    """Load any dual encoder, adapted ones (``run:DIR``) included.
 
     Args:
         name: What ``eotune.encoders.load`` takes, or ``run:DIR``.
@@ -102,13 +111,56 @@ def load_model(name: str, image_size: int | None = None) -> DualEncoder:
         from eotune import encoders
 
         return encoders.load(name, image_size=image_size)
+    encoder, _ = _load_run(name, image_size)
+    if not isinstance(encoder, DualEncoder):
+        raise InputError(f"{name}: adapts an image encoder, which reads no text", remedy="name an image-text model")
+    return encoder
+
+
+def load_image_model(
+    name: str, image_size: int | None = None, *, channels: int = 3, bands: Sequence[str] | None = None
+) -> ImageEncoder:
+    """Load any image encoder, adapted ones (``run:DIR``) included.
+
+    Of an adapted dual encoder this is the image tower, where the method can be merged into it.
+
+    Args:
+        name: What ``eotune.encoders.load_image`` takes, or ``run:DIR``.
+        image_size: Side of the images in pixels; None takes the model's own.
+        channels: Number of an image's bands; of an adapted model, read from it.
+        bands: Their names; likewise.
+
+    Raises:
+        InputError: The name, or what it names, is wrong.
+    """
+    if not name.startswith(_SCHEME):
+        from eotune import encoders
+
+        return encoders.load_image(name, image_size=image_size, channels=channels, bands=bands)
+    encoder, method = _load_run(name, image_size)
+    if isinstance(encoder, ImageEncoder):
+        return encoder
+    from eotune.encoders.image import image_side
+
+    if not isinstance(encoder, DualEncoder) or not method.merge(encoder):
+        raise InputError(
+            f"{name}: method {method.config.name!r} cannot be merged into the image tower of {encoder.name!r}",
+            remedy="name a run of an image encoder",
+        )
+    image = image_side(encoder, None)
+    image.name = name
+    return image
+
+
+def _load_run(name: str, image_size: int | None) -> tuple[Encoder, Method]:
+    """Load ``run:DIR`` as :func:`load_adapted_method` does."""
     check_name(name)
-    encoder = load_adapted(Path(name.removeprefix(_SCHEME)))
+    encoder, method = _load(Path(name.removeprefix(_SCHEME)))
     if image_size not in (None, encoder.transform.size):
         raise InputError(
             f"{name}: was adapted at {encoder.transform.size} px, not {image_size}", remedy="leave the image size out"
         )
-    return encoder
+    return encoder, method
 
 
 def read_description(directory: Path) -> tuple[Path, Description]:
@@ -130,10 +182,10 @@ def read_description(directory: Path) -> tuple[Path, Description]:
     return folder, parse(Description, values, source=str(folder / DESCRIPTION))
 
 
-def _load(directory: Path) -> tuple[DualEncoder, Method]:
+def _load(directory: Path) -> tuple[Encoder, Method]:
     folder, description = read_description(directory)
     method = create(method_config(description.method, source=str(folder / DESCRIPTION)))
-    encoder = load_model(description.encoder, description.image_size)
+    encoder = _base_encoder(description)
     fingerprint = encoder.fingerprint()
     if fingerprint != description.fingerprint:
         raise InputError(
@@ -145,3 +197,11 @@ def _load(directory: Path) -> tuple[DualEncoder, Method]:
     method.load(encoder, folder)
     encoder.name = f"{_SCHEME}{directory}"
     return encoder, method
+
+
+def _base_encoder(description: Description) -> Encoder:
+    if description.kind == "dual":
+        return load_model(description.encoder, description.image_size)
+    return load_image_model(
+        description.encoder, description.image_size, channels=description.channels, bands=description.bands
+    )

@@ -15,12 +15,12 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from eotune.encoders.base import Block, DualEncoder
+from eotune.encoders.base import Block, Encoder
 from eotune.methods import base
 from eotune.methods.bottleneck import After, Bottleneck, attention_output
 
 
-class AdapterConfig(base.TrainedConfig):
+class AdapterConfig(base.InjectedConfig):
     """Settings of bottleneck adapters.
 
     Attributes:
@@ -30,7 +30,6 @@ class AdapterConfig(base.TrainedConfig):
         dropout: Behind f, in training.
         share: ``layers``: one adapter a tower and place, used in all its layers; ``none``: one a layer.
         towers: Which towers are adapted.
-        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
     """
 
     name: Literal["adapter"] = "adapter"
@@ -40,7 +39,6 @@ class AdapterConfig(base.TrainedConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     share: Literal["none", "layers"] = "none"
     towers: Literal["both", "image", "text"] = "both"
-    heads: bool = False
 
 
 class Method(base.Method):
@@ -49,7 +47,7 @@ class Method(base.Method):
     Config = AdapterConfig
     config: AdapterConfig
 
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         adapters = nn.ModuleDict()
         for tower in base.chosen_towers(encoder, self.config.towers):
             for number, block in enumerate(tower.blocks):
@@ -63,11 +61,9 @@ class Method(base.Method):
                     encoder.set_submodule(path, After(encoder.get_submodule(path), adapters[key]))
         encoder.add_module("adapters", adapters.to(encoder.device))
         trained = base.parameters_under(encoder, "adapters")
-        if self.config.heads:
-            trained |= base.projection_parameters(encoder)
-        return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
+        return trained | base.trained_along(encoder, self.config)
 
-    def _places(self, encoder: DualEncoder, block: Block) -> Iterator[tuple[str, str]]:
+    def _places(self, encoder: Encoder, block: Block) -> Iterator[tuple[str, str]]:
         """Yield the name and path of every module of a block that an adapter follows."""
         if self.config.placement == "houlsby":
             yield "attention", attention_output(encoder, block)

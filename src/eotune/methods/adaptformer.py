@@ -14,12 +14,12 @@ import torch
 from pydantic import Field, field_validator
 from torch import nn
 
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods import base
 from eotune.methods.bottleneck import Beside, Bottleneck, mlp_first
 
 
-class AdaptformerConfig(base.TrainedConfig):
+class AdaptformerConfig(base.InjectedConfig):
     """Settings of AdaptFormer.
 
     Attributes:
@@ -28,7 +28,6 @@ class AdaptformerConfig(base.TrainedConfig):
         dropout: Behind the ReLU, in training; the released code has 0.1.
         share: ``layers``: one adapter a tower, used in all its layers; ``none``: one a layer.
         towers: Which towers are adapted; ``image`` is the source's.
-        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
     """
 
     name: Literal["adaptformer"] = "adaptformer"
@@ -37,7 +36,6 @@ class AdaptformerConfig(base.TrainedConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     share: Literal["none", "layers"] = "none"
     towers: Literal["both", "image", "text"] = "both"
-    heads: bool = False
 
     @field_validator("scale", mode="before")
     @classmethod
@@ -54,7 +52,7 @@ class Method(base.Method):
     Config = AdaptformerConfig
     config: AdaptformerConfig
 
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         config = self.config
         adapters = nn.ModuleDict()
         scales: list[nn.Parameter] = []
@@ -74,6 +72,4 @@ class Method(base.Method):
                 encoder.set_submodule(block.mlp, Beside(frozen, adapters[key], scale, mlp_first(encoder, block)))
         encoder.add_module("adapters", adapters.to(encoder.device))
         trained = base.parameters_under(encoder, "adapters") | base.names_of(encoder, scales)
-        if config.heads:
-            trained |= base.projection_parameters(encoder)
-        return trained | (base.scale_parameters(encoder) if config.logit_scale == "learned" else set())
+        return trained | base.trained_along(encoder, config)

@@ -13,7 +13,7 @@ from torch import nn
 from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed
-from eotune.encoders.base import DualEncoder, Tower, TowerName
+from eotune.encoders.base import DualEncoder, Encoder, Tower, TowerName
 from eotune.methods.weights import fill, read_weights, write_weights
 
 WEIGHTS = "adapter.safetensors"
@@ -33,10 +33,24 @@ class TrainedConfig(MethodConfig):
     """What the configuration of every method that trains has.
 
     Attributes:
-        logit_scale: Whether the logit scale (and the bias, where the model has one) trains along.
+        logit_scale: Whether the logit scale (and the bias, where the model has one) trains along. Image encoders have
+            none.
     """
 
     logit_scale: Literal["learned", "frozen"] = "learned"
+
+
+class InjectedConfig(TrainedConfig):
+    """What the configuration of every method that puts something into a frozen model has.
+
+    Attributes:
+        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
+        patch_embedding: Whether the layer that turns pixels into tokens trains along, for images with other bands than
+            the model was trained with.
+    """
+
+    heads: bool = False
+    patch_embedding: Literal["frozen", "trained"] = "frozen"
 
 
 @dataclass(frozen=True)
@@ -79,11 +93,13 @@ class Method(ABC):
     Subclasses are called ``Method``, one to a file, and name their settings in ``Config``.
 
     Attributes:
+        needs_text: Whether it adapts encoders of images and text alone.
         config: The validated settings.
         origin: What it was applied to; None before :meth:`apply`.
     """
 
     Config: ClassVar[type[MethodConfig]]
+    needs_text: ClassVar[bool] = False
     config: MethodConfig
     origin: Origin | None
 
@@ -91,7 +107,7 @@ class Method(ABC):
         self.config = config
         self.origin = None
 
-    def apply(self, encoder: DualEncoder, *, seed: int) -> None:
+    def apply(self, encoder: Encoder, *, seed: int) -> None:
         """Change ``encoder`` in place and set ``requires_grad`` on every one of its parameters.
 
         The outputs stay those of the pretrained model until something trains, unless :meth:`starts_pretrained` says no.
@@ -108,6 +124,11 @@ class Method(ABC):
                 f"encoder {encoder.name!r} is already adapted",
                 remedy="export it merged and name the exported directory, or name its base encoder",
             )
+        if self.needs_text and "text" not in encoder.towers:
+            raise InputError(
+                f"method {self.config.name!r} adapts image-text encoders, and {encoder.name!r} has no text tower",
+                remedy="use full, lora, adapter or adaptformer",
+            )
         self.origin = Origin(encoder.name, encoder.transform.size, encoder.fingerprint(), seed)
         size = sum(parameter.numel() for parameter in encoder.parameters())
         trained = self._inject(encoder, seed)
@@ -117,7 +138,7 @@ class Method(ABC):
             encoder.pretrained_parameters = size
 
     @abstractmethod
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         """Add what the method adds, in place; return the names of the parameters that train."""
 
     def starts_pretrained(self) -> bool:
@@ -128,18 +149,18 @@ class Method(ABC):
         """Return the phases of training, in order; none for a method that trains nothing."""
         return (Phase("train"),)
 
-    def no_decay(self, encoder: DualEncoder) -> set[str]:
+    def no_decay(self, encoder: Encoder) -> set[str]:
         """Return the names of trained parameters that weight decay leaves alone: scalars, vectors, the logit scale.
 
         Gates, biases, norms and the logit scale have a meaning at values other than 0, to which decay would pull them.
         """
         return {name for name, parameter in trained_parameters(encoder).items() if parameter.ndim < 2}
 
-    def save(self, encoder: DualEncoder, directory: Path) -> None:
+    def save(self, encoder: Encoder, directory: Path) -> None:
         """Write the trained parameters to ``directory``; nothing of the frozen model."""
         write_weights(directory / WEIGHTS, trained_parameters(encoder))
 
-    def load(self, encoder: DualEncoder, directory: Path) -> None:
+    def load(self, encoder: Encoder, directory: Path) -> None:
         """Read what :meth:`save` wrote into ``encoder``, to which the method has been applied.
 
         Raises:
@@ -147,7 +168,7 @@ class Method(ABC):
         """
         fill(trained_parameters(encoder), read_weights(directory / WEIGHTS), directory / WEIGHTS)
 
-    def merge(self, encoder: DualEncoder) -> bool:
+    def merge(self, encoder: Encoder) -> bool:
         """Fold the adapter into the pretrained weights, in place, where that is possible.
 
         Returns:
@@ -158,7 +179,7 @@ class Method(ABC):
             encoder.pretrained_parameters = None
         return merged
 
-    def _merge(self, encoder: DualEncoder) -> bool:
+    def _merge(self, encoder: Encoder) -> bool:
         """Fold what was added; a method that added nothing has nothing to fold, others override this or cannot."""
         counts = parameter_counts(encoder)
         return counts.total == counts.pretrained
@@ -188,7 +209,7 @@ class ParameterCounts:
         return self.trainable / self.pretrained
 
 
-def parameter_counts(encoder: DualEncoder) -> ParameterCounts:
+def parameter_counts(encoder: Encoder) -> ParameterCounts:
     """Count the parameters of an encoder, adapted or not."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in encoder.parameters()]
     total = sum(size for size, _ in sizes)
@@ -215,7 +236,7 @@ def seeded(*keys: int | str) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-def train_only(encoder: DualEncoder, names: Iterable[str]) -> None:
+def train_only(encoder: Encoder, names: Iterable[str]) -> None:
     """Let the named parameters train and freeze every other."""
     chosen = set(names)
     for name, parameter in encoder.named_parameters():
@@ -223,23 +244,23 @@ def train_only(encoder: DualEncoder, names: Iterable[str]) -> None:
         parameter.grad = None
 
 
-def trained_parameters(encoder: DualEncoder) -> dict[str, torch.nn.Parameter]:
+def trained_parameters(encoder: Encoder) -> dict[str, torch.nn.Parameter]:
     """Return the parameters that train, by name."""
     return {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
 
 
-def parameters_under(encoder: DualEncoder, path: str) -> set[str]:
+def parameters_under(encoder: Encoder, path: str) -> set[str]:
     """Return the names of the parameters at ``path`` or below it."""
     return {name for name, _ in encoder.named_parameters() if name == path or name.startswith(path + ".")}
 
 
-def projection_parameters(encoder: DualEncoder) -> set[str]:
+def projection_parameters(encoder: Encoder) -> set[str]:
     """Return the names of the parameters of the projection heads; empty where the encoder has none."""
     paths = [tower.projection for tower in encoder.towers.values() if tower.projection is not None]
     return {name for path in paths for name in parameters_under(encoder, path)}
 
 
-def projection_path(encoder: DualEncoder, tower: Tower) -> str:
+def projection_path(encoder: Encoder, tower: Tower) -> str:
     """Return the path of a tower's projection head, whose output is the final embedding.
 
     Raises:
@@ -252,18 +273,48 @@ def projection_path(encoder: DualEncoder, tower: Tower) -> str:
     return tower.projection
 
 
-def scale_parameters(encoder: DualEncoder) -> set[str]:
-    """Return the names of the logit scale and, where there is one, the logit bias."""
+def scale_parameters(encoder: Encoder) -> set[str]:
+    """Return the names of the logit scale and, where there is one, the logit bias; an image encoder has neither."""
+    if not isinstance(encoder, DualEncoder):
+        return set()
     return names_of(encoder, [one for one in (encoder.log_scale, encoder.logit_bias) if one is not None])
 
 
-def names_of(encoder: DualEncoder, parameters: Iterable[torch.nn.Parameter]) -> set[str]:
+def trained_along(encoder: Encoder, config: InjectedConfig) -> set[str]:
+    """Return the names of the pretrained parameters that train beside what a method put in.
+
+    Raises:
+        InputError: The settings name a part that the encoder lacks.
+    """
+    trained = scale_parameters(encoder) if config.logit_scale == "learned" else set()
+    if config.heads:
+        trained |= projection_parameters(encoder)
+        if not any(tower.projection for tower in encoder.towers.values()):
+            raise InputError(f"method.heads: encoder {encoder.name!r} has no projection heads", remedy="leave it out")
+    if config.patch_embedding == "trained":
+        path = encoder.towers["image"].patch_embedding
+        if path is None:
+            raise InputError(
+                f"method.patch_embedding: encoder {encoder.name!r} has no layer of that kind", remedy="leave it out"
+            )
+        trained |= parameters_under(encoder, path)
+    return trained
+
+
+def names_of(encoder: Encoder, parameters: Iterable[torch.nn.Parameter]) -> set[str]:
     """Return the names that these parameters have in the encoder."""
     wanted = {id(parameter) for parameter in parameters}
     return {name for name, parameter in encoder.named_parameters() if id(parameter) in wanted}
 
 
-def chosen_towers(encoder: DualEncoder, towers: Literal["both", "image", "text"]) -> list[Tower]:
-    """Return the towers that a setting names, image first."""
+def chosen_towers(encoder: Encoder, towers: Literal["both", "image", "text"]) -> list[Tower]:
+    """Return the towers that a setting names, image first; ``both`` of an image encoder is its one.
+
+    Raises:
+        InputError: The encoder has no such tower.
+    """
     order: tuple[TowerName, ...] = ("image", "text")
-    return [encoder.towers[name] for name in order if towers in ("both", name)]
+    chosen = [encoder.towers[name] for name in order if towers in ("both", name) and name in encoder.towers]
+    if not chosen:
+        raise InputError(f"method.towers: encoder {encoder.name!r} has no {towers} tower", remedy="leave it out")
+    return chosen

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import Block, DualEncoder
+from eotune.encoders.base import Block, Encoder
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -103,7 +103,7 @@ class _LastInput:
         return value
 
 
-def attention_output(encoder: DualEncoder, block: Block) -> str:
+def attention_output(encoder: Encoder, block: Block) -> str:
     """Return the path of the layer whose output is the self-attention's, before the residual sum.
 
     That is the last linear layer inside it: after query, key and value comes the output projection.
@@ -121,7 +121,7 @@ def attention_output(encoder: DualEncoder, block: Block) -> str:
     return linear[-1]
 
 
-def mlp_first(encoder: DualEncoder, block: Block) -> nn.Module | None:
+def mlp_first(encoder: Encoder, block: Block) -> nn.Module | None:
     """Return the layer where the MLP's input enters; None where :attr:`Block.mlp` is the whole MLP.
 
     Raises:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods import base
 
 
@@ -58,13 +58,14 @@ class Method(base.Method):
     """Puts an MLP behind the projection heads; the rest of the model stays frozen."""
 
     Config = ClipAdapterConfig
+    needs_text = True
     config: ClipAdapterConfig
 
     def starts_pretrained(self) -> bool:
         """Return whether W2 starts at zero."""
         return self.config.start == "identity"
 
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         if self.config.reduction > encoder.dim:
             raise InputError(
                 f"method.reduction: {self.config.reduction} is more than the {encoder.dim} numbers of an "

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods import base
 
 
@@ -21,5 +21,5 @@ class Method(base.Method):
         """Return no phase."""
         return ()
 
-    def _inject(self, _encoder: DualEncoder, _seed: int, /) -> set[str]:
+    def _inject(self, _encoder: Encoder, _seed: int, /) -> set[str]:
         return set()

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from eotune.encoders.base import DualEncoder, Tower
+from eotune.encoders.base import Encoder, Tower
 from eotune.methods import base
 
 
@@ -25,7 +25,7 @@ class Method(base.Method):
     Config = FullConfig
     config: FullConfig
 
-    def _inject(self, encoder: DualEncoder, _seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, _seed: int, /) -> set[str]:
         trained = {name for name, _ in encoder.named_parameters()} - base.scale_parameters(encoder)
         chosen = base.chosen_towers(encoder, self.config.towers)
         for tower in encoder.towers.values():
@@ -37,7 +37,7 @@ class Method(base.Method):
         return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
 
 
-def _embeddings(encoder: DualEncoder, tower: Tower) -> set[str]:
+def _embeddings(encoder: Encoder, tower: Tower) -> set[str]:
     """Return the parameters below a module called ``embed...`` or ``...embeddings``, outside the blocks."""
     blocks = tuple(block.path + "." for block in tower.blocks)
     return {

@@ -18,14 +18,14 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import Block, DualEncoder, Tower, TowerName
+from eotune.encoders.base import Block, Encoder, Tower, TowerName
 from eotune.methods import base
 from eotune.methods.harma_layers import AdaptedMlp, GatedAdapter, MiniAdapter, Visibility
 
 _RELEASED_TEMPERATURE = 0.07
 
 
-class HarmaConfig(base.TrainedConfig):
+class HarmaConfig(base.InjectedConfig):
     """Settings of HarMA.
 
     Attributes:
@@ -41,7 +41,6 @@ class HarmaConfig(base.TrainedConfig):
         input_norm: Whether adapters see m normalised over its width (a LayerNorm without parameters). Ours, not the
             source's: the MLP's output is small in many models, the adapters' attention then starts all but uniform and
             they learn slowly (docs/methods/harma.md).
-        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
     """
 
     name: Literal["harma"] = "harma"
@@ -52,7 +51,6 @@ class HarmaConfig(base.TrainedConfig):
     towers: Literal["both", "image", "text"] = "both"
     layers: str | tuple[int, ...] = "all"
     input_norm: bool = False
-    heads: bool = False
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -82,6 +80,7 @@ class Method(base.Method):
     """Wraps the MLP of every chosen block by a gated adapter; the rest of the model stays frozen."""
 
     Config = HarmaConfig
+    needs_text = True
     config: HarmaConfig
 
     def phases(self) -> tuple[base.Phase, ...]:
@@ -91,11 +90,11 @@ class Method(base.Method):
             objective |= {"reduction": "sum", "positives": "diagonal"}
         return (base.Phase("train", objective),)
 
-    def no_decay(self, encoder: DualEncoder) -> set[str]:
+    def no_decay(self, encoder: Encoder) -> set[str]:
         """Return gates, biases and the logit scale; nothing for ``released``, which decays everything."""
         return set() if self.config.variant == "released" else super().no_decay(encoder)
 
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         device = encoder.device
         towers = base.chosen_towers(encoder, self.config.towers)
         minis: dict[str, MiniAdapter] = {}
@@ -115,12 +114,10 @@ class Method(base.Method):
         if self.config.variant == "released":
             encoder.temperature = nn.Parameter(torch.tensor(_RELEASED_TEMPERATURE, device=device))
             added.append(encoder.temperature)
-        trained = base.names_of(encoder, added)
-        if self.config.heads:
-            trained |= base.projection_parameters(encoder)
-        if self.config.variant == "paper" and self.config.logit_scale == "learned":
-            trained |= base.scale_parameters(encoder)
-        return trained
+        along = base.trained_along(encoder, self.config)
+        if self.config.variant == "released":
+            along -= base.scale_parameters(encoder)
+        return base.names_of(encoder, added) | along
 
     def _mini_key(self, tower: TowerName, number: int, towers: list[Tower]) -> str | None:
         """Return which mini-adapter a layer uses: its name among the encoder's ``harma`` modules."""
@@ -135,9 +132,7 @@ class Method(base.Method):
         depths = {one.name: len(one.blocks) for one in towers}
         return f"layer_{relative_layer(number, depths[tower], max(depths.values()))}"
 
-    def _adapt(
-        self, encoder: DualEncoder, tower: Tower, block: Block, mini: MiniAdapter | None, seed: int
-    ) -> AdaptedMlp:
+    def _adapt(self, encoder: Encoder, tower: Tower, block: Block, mini: MiniAdapter | None, seed: int) -> AdaptedMlp:
         """Put a gated adapter around the MLP of one block."""
         visibility = None
         if tower.name == "image" or self.config.variant == "paper":

@@ -7,7 +7,7 @@ logit scale train. It is the "linear probe" row of the comparisons in PE-RSITR (
 from typing import Literal
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods import base
 
 
@@ -21,9 +21,10 @@ class Method(base.Method):
     """Trains the projection heads and the logit scale."""
 
     Config = HeadsConfig
+    needs_text = True
     config: HeadsConfig
 
-    def _inject(self, encoder: DualEncoder, _seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, _seed: int, /) -> set[str]:
         heads = base.projection_parameters(encoder)
         if not heads:
             raise InputError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eotune.encoders.base import DualEncoder, DualOutput, TowerName
+from eotune.encoders.base import DualEncoder, DualOutput, Encoder, TowerName
 from eotune.methods import base
 
 
@@ -66,13 +66,14 @@ class Method(base.Method):
     """Puts a linear map behind the projection heads; the rest of the model stays frozen."""
 
     Config = LinearConfig
+    needs_text = True
     config: LinearConfig
 
     def phases(self) -> tuple[base.Phase, ...]:
         """Return one phase, on the pretrained model's embeddings."""
         return (base.Phase("train", on_features=OnFeatures),)
 
-    def _inject(self, encoder: DualEncoder, _seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, _seed: int, /) -> set[str]:
         trained = set()
         for tower in base.chosen_towers(encoder, self.config.towers):
             path = base.projection_path(encoder, tower)
@@ -80,7 +81,7 @@ class Method(base.Method):
             trained.add(f"{path}.map")
         return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
 
-    def _merge(self, encoder: DualEncoder) -> bool:
+    def _merge(self, encoder: Encoder) -> bool:
         """Fold the maps into the projection heads, where those are linear: ``(I + W)(P x + b)``."""
         mapped = [(path, module) for path, module in encoder.named_modules() if isinstance(module, Mapped)]
         if not all(isinstance(module.frozen, nn.Linear) for _, module in mapped):

@@ -20,7 +20,7 @@ from torch import nn
 from eotune.core.errors import InputError
 from eotune.core.files import replaced
 from eotune.core.lookup import nearest
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods import base
 from eotune.methods.weights import check_fit, fill, read_weights, write_weights
 
@@ -29,7 +29,7 @@ PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
 
 
-class LoraConfig(base.TrainedConfig):
+class LoraConfig(base.InjectedConfig):
     """Settings of LoRA.
 
     Attributes:
@@ -41,7 +41,6 @@ class LoraConfig(base.TrainedConfig):
         towers: Which towers are adapted.
         dora: Learn the length of weight rows apart from their direction.
         rslora: Scale by ``alpha / sqrt(rank)``.
-        heads: Whether the projection heads train along; a composed encoder with fresh ones needs it.
     """
 
     name: Literal["lora"] = "lora"
@@ -52,7 +51,6 @@ class LoraConfig(base.TrainedConfig):
     towers: Literal["both", "image", "text"] = "both"
     dora: bool = False
     rslora: bool = False
-    heads: bool = False
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -69,7 +67,7 @@ class Method(base.Method):
     Config = LoraConfig
     config: LoraConfig
 
-    def _inject(self, encoder: DualEncoder, seed: int, /) -> set[str]:
+    def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         import peft
 
         targets = _target_paths(encoder, self.config)
@@ -93,11 +91,9 @@ class Method(base.Method):
         trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
         if not trained:
             raise InputError(f"encoder {encoder.name!r} has no linear layer for LoRA", remedy="choose other targets")
-        if self.config.heads:
-            trained |= base.projection_parameters(encoder)
-        return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
+        return trained | base.trained_along(encoder, self.config)
 
-    def save(self, encoder: DualEncoder, directory: Path) -> None:
+    def save(self, encoder: Encoder, directory: Path) -> None:
         """Write peft's files and, for what else trained, adapter.safetensors."""
         for name, backbone in _adapted_backbones(encoder).items():
             folder = directory / name
@@ -108,7 +104,7 @@ class Method(base.Method):
                 temporary.write_bytes((Path(scratch) / PEFT_CONFIG).read_bytes())
         write_weights(directory / base.WEIGHTS, self._others(encoder))
 
-    def load(self, encoder: DualEncoder, directory: Path) -> None:
+    def load(self, encoder: Encoder, directory: Path) -> None:
         """Read what :meth:`save` wrote into ``encoder``, to which the method has been applied.
 
         Raises:
@@ -124,11 +120,11 @@ class Method(base.Method):
         source = directory / base.WEIGHTS
         fill(self._others(encoder), read_weights(source), source)
 
-    def _others(self, encoder: DualEncoder) -> dict[str, nn.Parameter]:
+    def _others(self, encoder: Encoder) -> dict[str, nn.Parameter]:
         """Return the trained parameters that are not peft's."""
         return {name: one for name, one in base.trained_parameters(encoder).items() if ".lora_" not in name}
 
-    def _merge(self, encoder: DualEncoder) -> bool:
+    def _merge(self, encoder: Encoder) -> bool:
         from peft.tuners.lora import LoraLayer
 
         for backbone in _adapted_backbones(encoder).values():
@@ -140,7 +136,7 @@ class Method(base.Method):
         return True
 
 
-def _adapted_backbones(encoder: DualEncoder) -> dict[str, Any]:
+def _adapted_backbones(encoder: Encoder) -> dict[str, Any]:
     """Return the transformers models that peft has been in, by their name among the encoder's backbones."""
     modules = {name: encoder.get_submodule(path) for name, path in encoder.backbones.items()}
     return {name: module for name, module in modules.items() if hasattr(module, "peft_config")}
@@ -154,7 +150,7 @@ def _lora_state(backbone: nn.Module) -> dict[str, torch.Tensor]:
     return get_peft_model_state_dict(backbone, save_embedding_layers=False)
 
 
-def _target_paths(encoder: DualEncoder, config: LoraConfig) -> list[str]:
+def _target_paths(encoder: Encoder, config: LoraConfig) -> list[str]:
     """Return the paths of the linear layers to adapt.
 
     Raises:

@@ -36,8 +36,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise _pickle_error(found[0])
         raise InputError(f"{path}: no such file", remedy="check that the directory was copied whole")
     with path.open("rb") as stream:
-        if stream.read(4).startswith(_PICKLE_STARTS):
-            raise _pickle_error(path)
+        start = stream.read(9)
+    # safetensors start with the length of their header, which may look like a pickle's start, and then the header.
+    if start.startswith(_PICKLE_STARTS) and not start.endswith(b"{"):
+        raise _pickle_error(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -70,6 +70,8 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
     description = _described(run)
     with new_directory(out) as folder:
         encoder, method = load_adapted_method(run)
+        if not isinstance(encoder, DualEncoder):
+            raise InputError(f"{run}: adapts an image encoder, which is not exported yet", remedy="load it with peft")
         recentred = _recentre(to, encoder)
         images, texts = _probes(encoder)
         expected = encoder.embed_images(images), encoder.embed_texts(texts)
