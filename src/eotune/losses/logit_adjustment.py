@@ -45,7 +45,7 @@ def logit_adjusted(logits: Tensor, labels: Tensor, counts: Counts, *, tau: float
 
 
 def balanced_softmax(logits: Tensor, labels: Tensor, counts: Counts) -> Tensor:
-    """Return the cross-entropy of ``n_k exp(z_k) / sum_j n_j exp(z_j)`` (Ren et al., arXiv 2007.10740, eq. 3).
+    """Return the cross-entropy of ``n_k exp(z_k) / sum_j n_j exp(z_j)`` (Ren et al., arXiv 2007.10740).
 
     It is :func:`logit_adjusted` with tau = 1, found from another side: counts and shares differ by a constant that the
     softmax cancels.

@@ -12,7 +12,7 @@ from eotune.losses.similarity import full_precision
 def reweighted_cross_entropy(logits: Tensor, labels: Tensor, counts: Counts, *, beta: float = 0.999) -> Tensor:
     """Return the cross-entropy weighted by the inverse effective number of samples.
 
-    Cui et al., arXiv 1901.05555, eq. 9; weights by :func:`effective_number_weights`. The mean is over samples, as in
+    Cui et al., arXiv 1901.05555; weights by :func:`effective_number_weights`. The mean is over samples, as in
     the source, not over weights: a batch's gradient is then an unbiased estimate of the whole set's.
 
     Args:
@@ -42,8 +42,8 @@ def reweighted_cross_entropy(logits: Tensor, labels: Tensor, counts: Counts, *, 
 def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     """Return a weight for each class ``(c,)``, inverse to its effective number of samples.
 
-    ``E_n = (1 - beta^n) / (1 - beta)`` (Cui et al., arXiv 1901.05555, eq. 2): of n samples, the number that bring
-    something new where each covers a share 1 - beta of its class. Its limit at beta = 1 is n itself: inverse
+    ``E_n = (1 - beta^n) / (1 - beta)`` (Cui et al., arXiv 1901.05555, proposition 1): of n samples, the number that
+    bring something new where each covers a share 1 - beta of its class. Its limit at beta = 1 is n itself: inverse
     frequency. Weights are scaled to mean 1 over classes, as in the source.
 
     Args:
