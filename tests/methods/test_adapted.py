@@ -223,3 +223,26 @@ def test_an_image_tower_that_shares_adapters_with_text_is_refused(tmp_path, pert
     adapted_tiny(tmp_path, perturb, name="harma", bottleneck=16)
     with pytest.raises(InputError, match="method 'harma' cannot be merged into the image tower of 'run:"):
         load_image_model(f"run:{tmp_path}")
+
+
+@pytest.mark.parametrize("patch_embedding", ["frozen", "trained"])
+def test_an_adapted_encoder_of_other_bands_remembers_them(vit_directory, tmp_path, perturb, patch_embedding):
+    encoder = load_image_model(f"hf:{vit_directory}", bands=["vv", "vh", "red", "nir"])
+    encoder.normalise_by([0.1, 0.2, 0.3, 0.4], [0.1, 0.3, 0.2, 0.2])
+    first = encoder.get_submodule(encoder.towers["image"].patch_embedding).weight.clone()
+    method = create({"name": "lora", "patch_embedding": patch_embedding})
+    method.apply(encoder, seed=0)
+    perturb(encoder)
+    save_adapted(tmp_path, method, encoder)
+    loaded = load_image_model(f"run:{tmp_path}", channels=4)
+    assert (loaded.bands, loaded.transform) == (("vv", "vh", "red", "nir"), encoder.transform)
+    pixels = torch.randn(2, 4, 16, 16)
+    assert torch.equal(loaded.image_features(pixels), encoder.image_features(pixels))
+    now = loaded.get_submodule(loaded.towers["image"].patch_embedding).weight
+    assert torch.equal(now, first) == (patch_embedding == "frozen")
+
+
+@pytest.mark.parametrize("asked", [{"channels": 4}, {"bands": ["red", "green", "blue"]}])
+def test_other_bands_than_it_was_adapted_for_are_refused(image_run, asked):
+    with pytest.raises(InputError, match="was adapted for 3 bands, not .*; leave channels and bands out"):
+        load_image_model(f"run:{image_run[0]}", **asked)

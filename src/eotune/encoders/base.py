@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
 from eotune.encoders.preprocess import ImageTransform
 
@@ -174,6 +175,23 @@ class ImageEncoder(Encoder):
     Attributes:
         towers: ``{"image": Tower}``.
     """
+
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise images by other statistics than the model's own, such as those of the images it will see.
+
+        Args:
+            mean: One a band, in units of pixel / 255.
+            std: Likewise.
+
+        Raises:
+            InputError: There are more or fewer numbers than bands, or a deviation is not above 0.
+        """
+        if not len(mean) == len(std) == self.channels or not all(one > 0 for one in std):
+            raise InputError(
+                f"means {list(mean)} and deviations {list(std)} do not fit a model of {self.channels} bands",
+                remedy="give one of each a band, deviations above 0",
+            )
+        self.transform = replace(self.transform, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 ``(n, c, h, w)``, normalised here, on the device, to features ``(n, d)`` with gradients."""

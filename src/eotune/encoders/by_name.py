@@ -6,6 +6,7 @@ from typing import get_args
 
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import resolve, unknown_name
+from eotune.encoders.bands import take_bands
 from eotune.encoders.base import DualEncoder, Feature, ImageEncoder
 
 _LONGEST = 4000  # bytes of a path, under Linux's 4096; 255 a part
@@ -44,7 +45,7 @@ def load(name: str, *, image_size: int | None = None) -> DualEncoder:
 
 
 def load_image(
-    name: str, *, image_size: int | None = None, channels: int = 3, bands: Sequence[str] | None = None
+    name: str, *, image_size: int | None = None, channels: int | None = None, bands: Sequence[str] | None = None
 ) -> ImageEncoder:
     """Load a pretrained image encoder, in float32, on the CPU: a vision transformer, or a dual encoder's image tower.
 
@@ -56,8 +57,9 @@ def load_image(
             ``#pooler`` or ``#projected`` (into a dual encoder's shared space). Without one it is what the model was
             trained with, before any projection. See docs/encoders.md.
         image_size: Side of the square that the model sees; None takes the model's own.
-        channels: Number of bands of an image.
-        bands: Their names, in order.
+        channels: Number of an image's bands; None for the model's own, or one a name. Where it is not the model's, its
+            patch embedding is widened, see :mod:`eotune.encoders.bands`.
+        bands: Their names, in order; red, green and blue are recognised.
 
     Raises:
         InputError: The name is not one of these, or what it names cannot be read.
@@ -76,9 +78,8 @@ def load_image(
         from eotune.encoders.image import image_side
 
         encoder = image_side(load(plain, image_size=image_size), feature)
-    if channels != 3 or bands is not None:
-        raise InputError(f"{name}: other than three bands are not read yet", remedy="leave channels and bands out")
     encoder.name = name
+    take_bands(encoder, channels, bands)
     return encoder.eval()
 
 

@@ -44,6 +44,7 @@ class HFImageEncoder(ImageEncoder):
         self.name = "hf"
         self.native_size = native_size(model.config)
         self.dim = int(model.config.hidden_size if projection is None else projection.out_features)
+        self.bands = tuple(getattr(model.config, "bands", ())) or None  # written by save
         self.backbones = {"": "model"}
         self.towers = {"image": image_tower(model, "model", None if projection is None else "projection")}
 
@@ -58,6 +59,8 @@ class HFImageEncoder(ImageEncoder):
 
     def save(self, directory: Path) -> None:
         """Write the transformer, without a projection, in transformers' own layout, which ``hf:DIR`` reads."""
+        if self.bands is not None:
+            self.model.config.bands = list(self.bands)
         self.model.save_pretrained(directory)
         write_preprocessing(self.transform, directory)
 

@@ -42,7 +42,7 @@ def read_transform(source: str, config: Any, *, native_size: int) -> ImageTransf
                 f"{source}: {_FILES[0]} cannot be read ({first_line(error)})",
                 remedy="take the file that came with the model",
             ) from None
-        return transform_of(processor, source=source)
+        return transform_of(processor, source=source, channels=getattr(config, "num_channels", 3))
     kinds = IMAGE_PROCESSOR_MAPPING.get(type(config), None)
     if kinds is None or "pil" not in kinds:
         raise InputError(
@@ -52,7 +52,7 @@ def read_transform(source: str, config: Any, *, native_size: int) -> ImageTransf
     return transform_of(kinds["pil"](), source=source).at(native_size)
 
 
-def transform_of(processor: Any, *, source: str) -> ImageTransform:
+def transform_of(processor: Any, *, source: str, channels: int = 3) -> ImageTransform:
     """Translate one of transformers' ``...ImageProcessorPil`` objects and check the result on an image.
 
     SigLIP 2's NaFlex processor keeps the aspect and varies the grid; here its images are squashed to a square of as
@@ -61,6 +61,7 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
     Args:
         processor: The processor.
         source: For messages.
+        channels: Number of bands. Other than three, which transformers' processors do not take, go unchecked.
 
     Raises:
         InputError: It prepares images in another way than resize, crop and normalise.
@@ -73,7 +74,9 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
     try:
         if hasattr(processor, "max_num_patches"):
             return _rule(processor, {"height": isqrt(processor.max_num_patches) * processor.patch_size})
-        transform = _rule(processor, dict(processor.size))
+        transform = _rule(processor, dict(processor.size), channels)
+        if channels != 3:
+            return transform
         image = np.random.default_rng(0).integers(0, 256, (45, 124, 3), dtype=np.uint8)
         with np.errstate(all="ignore"):  # of numbers that make no sense, which do not equal ours then
             theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
@@ -90,15 +93,15 @@ def transform_of(processor: Any, *, source: str) -> ImageTransform:
     return transform
 
 
-def _rule(processor: Any, size: dict[str, int]) -> ImageTransform:
+def _rule(processor: Any, size: dict[str, int], channels: int = 3) -> ImageTransform:
     squash = "height" in size
     target = int(size["height"] if squash else size["shortest_edge"])
     side = int(dict(processor.crop_size)["height"]) if getattr(processor, "do_center_crop", False) else target
     normalise = getattr(processor, "do_normalize", True)
-    mean = _triple(processor.image_mean) if normalise else (0.0, 0.0, 0.0)
-    std = _triple(processor.image_std) if normalise else (1.0, 1.0, 1.0)
+    mean = tuple(map(float, processor.image_mean)) if normalise else (0.0,) * channels
+    std = tuple(map(float, processor.image_std)) if normalise else (1.0,) * channels
     sane = all(abs(one) < _WIDEST for one in mean) and all(1 / _WIDEST < one < _WIDEST for one in std)
-    if not sane or not 0 < side <= _LARGEST or not 0 < target <= _LARGEST:
+    if not sane or not len(mean) == len(std) == channels or not 0 < side <= _LARGEST or not 0 < target <= _LARGEST:
         raise ValueError(f"size {target}, crop {side}, mean {mean}, std {std}")
     return ImageTransform(
         size=side,
@@ -108,11 +111,6 @@ def _rule(processor: Any, size: dict[str, int]) -> ImageTransform:
         std=std,
         scaled_to=None if side == target else target,
     )
-
-
-def _triple(numbers: Any) -> tuple[float, float, float]:
-    red, green, blue = map(float, numbers)
-    return red, green, blue
 
 
 def write_preprocessing(transform: ImageTransform, directory: Path, *, patches: int | None = None) -> None:
@@ -137,7 +135,7 @@ def write_preprocessing(transform: ImageTransform, directory: Path, *, patches: 
         "do_normalize": True,
         "image_mean": list(transform.mean),
         "image_std": list(transform.std),
-        "do_convert_rgb": True,
+        "do_convert_rgb": len(transform.mean) == 3,
     }
     if patches:
         values |= {"image_processor_type": "Siglip2ImageProcessor", "patch_size": patches}

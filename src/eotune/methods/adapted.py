@@ -31,6 +31,8 @@ class Description(Config):
         kind: ``image`` for an image encoder, ``dual`` for one of images and texts.
         channels: Number of an image's bands.
         bands: Their names, where they were given.
+        image_mean: What an image encoder's images were normalised by, in units of pixel / 255.
+        image_std: Likewise.
     """
 
     version: str
@@ -42,6 +44,8 @@ class Description(Config):
     kind: Literal["image", "dual"] = "dual"
     channels: int = 3
     bands: tuple[str, ...] | None = None
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
 
 
 def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
@@ -64,6 +68,7 @@ def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
     folder = directory / ADAPTER
     (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it the folder is no adapter
     method.save(encoder, folder)
+    image = not isinstance(encoder, DualEncoder)
     description = Description(
         version=__version__,
         encoder=origin.encoder,
@@ -71,9 +76,11 @@ def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
         fingerprint=origin.fingerprint,
         method=method.config.model_dump(mode="json"),
         seed=origin.seed,
-        kind="dual" if isinstance(encoder, DualEncoder) else "image",
+        kind="image" if image else "dual",
         channels=encoder.channels,
         bands=encoder.bands,
+        image_mean=encoder.transform.mean if image else None,
+        image_std=encoder.transform.std if image else None,
     )
     write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
     return folder
@@ -118,7 +125,7 @@ def load_model(name: str, image_size: int | None = None) -> DualEncoder:
 
 
 def load_image_model(
-    name: str, image_size: int | None = None, *, channels: int = 3, bands: Sequence[str] | None = None
+    name: str, image_size: int | None = None, *, channels: int | None = None, bands: Sequence[str] | None = None
 ) -> ImageEncoder:
     """Load any image encoder, adapted ones (``run:DIR``) included.
 
@@ -127,8 +134,8 @@ def load_image_model(
     Args:
         name: What ``eotune.encoders.load_image`` takes, or ``run:DIR``.
         image_size: Side of the images in pixels; None takes the model's own.
-        channels: Number of an image's bands; of an adapted model, read from it.
-        bands: Their names; likewise.
+        channels: See ``load_image``; an adapted model takes what it was adapted for.
+        bands: Likewise.
 
     Raises:
         InputError: The name, or what it names, is wrong.
@@ -138,6 +145,12 @@ def load_image_model(
 
         return encoders.load_image(name, image_size=image_size, channels=channels, bands=bands)
     encoder, method = _load_run(name, image_size)
+    if channels not in (None, encoder.channels) or (bands is not None and tuple(bands) != encoder.bands):
+        named = f" ({', '.join(encoder.bands)})" if encoder.bands else ""
+        raise InputError(
+            f"{name}: was adapted for {encoder.channels} bands{named}, not {', '.join(bands or [str(channels)])}",
+            remedy="leave channels and bands out",
+        )
     if isinstance(encoder, ImageEncoder):
         return encoder
     from eotune.encoders.image import image_side
@@ -202,6 +215,9 @@ def _load(directory: Path) -> tuple[Encoder, Method]:
 def _base_encoder(description: Description) -> Encoder:
     if description.kind == "dual":
         return load_model(description.encoder, description.image_size)
-    return load_image_model(
+    encoder = load_image_model(
         description.encoder, description.image_size, channels=description.channels, bands=description.bands
     )
+    if description.image_mean is not None and description.image_std is not None:
+        encoder.normalise_by(description.image_mean, description.image_std)
+    return encoder
