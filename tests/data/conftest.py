@@ -10,12 +10,21 @@ SHARED = Path(__file__).parents[2] / "../shared"
 
 
 @pytest.fixture
-def aid():
-    """The real captioned set, where it lies beside the repository."""
-    path = SHARED / "data/aid_rsicd_subset/captions_subset.jsonl"
-    if not path.exists():
-        pytest.skip("../shared/data/aid_rsicd_subset is not there")
-    return path
+def real():
+    """Return where a file of the real data is; skip the test where it does not lie beside the repository."""
+
+    def find(name):
+        if not (SHARED / "data" / name).exists():
+            pytest.skip(f"../shared/data/{name} is not there")
+        return SHARED / "data" / name
+
+    return find
+
+
+@pytest.fixture
+def aid(real):
+    """The real captioned set."""
+    return real("aid_rsicd_subset/captions_subset.jsonl")
 
 
 @pytest.fixture

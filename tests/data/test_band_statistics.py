@@ -230,8 +230,8 @@ def test_synthetic_scenes_of_every_spectrum(tmp_path, spectrum, names):
     np.testing.assert_allclose(images.mean((0, 1, 2)) / 255, statistics.mean, atol=0.01)
 
 
-def test_real_radar_chips(aid):
-    chips = read_labelled(aid.parent.parent / "mstar/labels.jsonl", split="train").subset(range(0, 2747, 100))
+def test_real_radar_chips(real):
+    chips = read_labelled(real("mstar/labels.jsonl"), split="train").subset(range(0, 2747, 100))
     statistics = compute_band_statistics(chips.paths())
     image = read_scaled(chips.paths()[0], BandInput(), statistics)
     assert (statistics.names, image.shape) == (("1",), (128, 128, 1))

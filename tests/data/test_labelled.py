@@ -194,12 +194,11 @@ def test_a_set_that_is_not_there_is_refused(tmp_path):
     assert "no such file" in refused(tmp_path / "labels.csv")
 
 
-def test_the_real_sets_are_read(aid):
-    data = aid.parent.parent
+def test_the_real_sets_are_read(aid, real):
     train = read_labelled(aid, split="train")
     assert set(train.counts()) == {120}
     assert len(read_labelled(aid, split="test", classes=train.classes)) == 1027
-    assert read_labelled(data / "eurosat_2700/images").counts().tolist() == [
+    assert read_labelled(real("eurosat_2700/images")).counts().tolist() == [
         300,
         300,
         300,
@@ -210,4 +209,4 @@ def test_the_real_sets_are_read(aid):
         250,
         300,
     ]
-    assert read_labelled(data / "mstar/labels.jsonl", split="train").counts().sum() == 2747
+    assert read_labelled(real("mstar/labels.jsonl"), split="train").counts().sum() == 2747

@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "Write embeddings of images and captions to Parquet.",
     "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
     "check": "List every problem of captioned data sets, and what their splits share.",
+    "chips": "Cut the objects of labelled boxes (DOTA, YOLO-OBB) out of large images.",
     "doctor": "Tell what is installed, what each extra would add, and the devices.",
 }
 

@@ -1,0 +1,1 @@
+"""Boxes as arrays: corners of oriented ones, the upright ones around them, windows of pixels."""
