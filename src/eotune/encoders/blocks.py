@@ -23,7 +23,8 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
     """
     blocks = []
     for name, child in module.named_modules():  # more than one list where widths change on the way up (Swin)
-        anatomies = [_anatomy(layer) for layer in child] if isinstance(child, nn.ModuleList) else []
+        # timm's lists are sequences.
+        anatomies = [_anatomy(one) for one in child] if isinstance(child, nn.ModuleList | nn.Sequential) else []
         if not all(anatomies):
             continue
         for index, (attention, mlp, width) in enumerate(filter(None, anatomies)):
