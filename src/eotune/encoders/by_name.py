@@ -22,6 +22,7 @@ _IMAGE_SCHEMES = {
     "satmae": "eotune.encoders.satmae:load_satmae",
     "scalemae": "eotune.encoders.satmae:load_scale_mae",
     "timm": "eotune.encoders.timm:load_timm",
+    "diffusers": "eotune.encoders.diffusion:load_diffusion",
 }
 
 
@@ -58,9 +59,10 @@ def load_image(
 
     Args:
         name: ``hf:ID_OR_DIR`` (ViT, DINOv2, DINOv3, MAE, and the image sides of CLIP and SigLIP), ``satmae:FILE``,
-            ``scalemae:FILE@METRES``, ``timm:NAME@FILE``, or whatever :func:`load` takes. What an image's vector is can
-            be added: ``#cls``, ``#mean`` (of the patches), ``#pooler`` or ``#projected`` (into a dual encoder's shared
-            space). Without one it is what the model was trained with, before any projection. See docs/encoders.md.
+            ``scalemae:FILE@METRES``, ``timm:NAME@FILE``, ``diffusers:ID_OR_DIR``, or whatever :func:`load` takes. What
+            an image's vector is can be added: ``#cls``, ``#mean`` (of the patches), ``#pooler`` or ``#projected`` (into
+            a dual encoder's shared space). Without one it is what the model was trained with, before any projection.
+            See docs/encoders.md.
         image_size: Side of the square that the model sees; None takes the model's own.
         channels: Number of an image's bands; None for the model's own, or one a name. Where it is not the model's, its
             patch embedding is widened, see :mod:`eotune.encoders.bands`.
