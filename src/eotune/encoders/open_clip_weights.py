@@ -1,5 +1,6 @@
 """Translate open_clip state dicts (GeoRSCLIP, RemoteCLIP, SkyCLIP, ...) into transformers' CLIPModel, and back."""
 
+import argparse
 import re
 import warnings
 from collections.abc import Mapping
@@ -87,8 +88,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            with warnings.catch_warnings():  # of pickle protocols, before it refuses them
-                warnings.simplefilter("ignore")
+            # Training scripts put their arguments beside the weights: a plain container, as dictionaries are.
+            with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+                warnings.simplefilter("ignore")  # of pickle protocols, before it refuses them
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for a broken or refused file
         refused = "Weights only load failed" in str(error)  # what follows there speaks to torch's own callers

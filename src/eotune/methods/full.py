@@ -26,13 +26,11 @@ class Method(base.Method):
     config: FullConfig
 
     def _inject(self, encoder: Encoder, _seed: int, /) -> set[str]:
-        trained = {name for name, _ in encoder.named_parameters()} - base.scale_parameters(encoder)
-        chosen = base.chosen_towers(encoder, self.config.towers)
-        for tower in encoder.towers.values():
-            if tower not in chosen:
-                trained -= base.parameters_under(encoder, tower.path)
-                trained -= base.parameters_under(encoder, tower.projection) if tower.projection is not None else set()
-            elif self.config.freeze_embeddings:
+        trained: set[str] = set()
+        for tower in base.chosen_towers(encoder, self.config.towers):
+            trained |= base.parameters_under(encoder, tower.path)
+            trained |= base.parameters_under(encoder, tower.projection) if tower.projection is not None else set()
+            if self.config.freeze_embeddings:
                 trained -= _embeddings(encoder, tower)
         return trained | (base.scale_parameters(encoder) if self.config.logit_scale == "learned" else set())
 
