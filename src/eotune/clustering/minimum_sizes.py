@@ -1,0 +1,170 @@
+"""The cheapest assignment of points to clusters in which every cluster gets at least its size: exact.
+
+The bound makes the assignment a minimum-cost flow. Its dual has one price a cluster,
+
+    max_{p >= 0}  sum_i min_k (c_ki - p_k) + sum_k size_k p_k,
+
+so every point goes to the cluster of the least reduced cost ``c_ki - p_k``. Each price is given room to move in; only
+the points that lie so close to a boundary that this could change their cluster (the window) are looked at. There,
+`balance` brings the prices near the optimum and `repair` finishes by successive shortest paths. When a price needs more
+room, a new window is cut around the prices reached.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eotune.clustering.price_steps import balance
+from eotune.clustering.shortest_paths import imbalance, repair
+from eotune.core.errors import InputError
+
+Floats = NDArray[np.floating]
+
+_CHUNK = 16384  # points whose rows of a few clusters stay in the second-level cache
+_SAMPLE = 16384  # points that rooms, and prices far off, are estimated from; fewer than these all enter the window
+_WINDOWS = 8  # after as many, all points enter
+
+
+def assign_with_minimum_sizes(
+    costs: Floats, sizes: NDArray[np.integer], prices: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the cheapest assignment that gives every cluster at least its size, and the prices that prove it.
+
+    Each point goes to a cluster of least ``costs[k, i] - prices[k]``; a cluster above its size has price 0.
+
+    Args:
+        costs: ``(k, n)`` float32 or float64, finite, any sign; row k holds the cost of every point in cluster k.
+        sizes: ``(k,)`` integers, at least 0, at most n together.
+        prices: ``(k,)`` a guess of the prices, such as those of similar costs. It saves time, nothing else.
+
+    Returns:
+        ``(n,)`` labels and ``(k,)`` prices, at least 0.
+
+    Raises:
+        InputError: Shapes disagree, a cost is not finite, or the sizes cannot be met.
+
+    Example:
+        >>> costs = np.array([[0.0, 0.0, 0.0], [9.0, 4.0, 5.0]])
+        >>> labels, prices = assign_with_minimum_sizes(costs, np.array([1, 1]))
+        >>> labels.tolist(), prices.tolist()
+        ([0, 1, 0], [0.0, 4.0])
+    """
+    costs, sizes = np.asarray(costs), np.asarray(sizes)
+    if sizes.dtype.kind not in "iu":
+        raise InputError(f"sizes must be whole numbers; got {sizes.dtype}")
+    if costs.ndim != 2 or sizes.shape != costs.shape[:1] or not len(costs):
+        raise InputError(f"costs must be (k, n) and sizes (k,); got {costs.shape} and {sizes.shape}")
+    if costs.dtype not in (np.float32, np.float64):
+        costs = costs.astype(np.float64)
+    if not np.isfinite(costs.sum(dtype=np.float64)) and not np.isfinite(costs).all():
+        raise InputError("costs hold NaN or infinity", remedy="remove those points")
+    if sizes.min() < 0 or sizes.sum() > costs.shape[1]:
+        raise InputError(
+            f"{len(sizes)} clusters of at least {sizes.min()} to {sizes.max()} points need {sizes.sum()} points; "
+            f"there are {costs.shape[1]}",
+            remedy="lower the sizes or the number of clusters",
+        )
+    guess = None if prices is None else np.asarray(prices, dtype=np.float64)
+    return assign(costs, sizes.astype(np.int64), guess)
+
+
+def assign(
+    costs: Floats, sizes: NDArray[np.int64], prices: NDArray[np.float64] | None = None, *, sample: int = _SAMPLE
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Do as `assign_with_minimum_sizes` without checks; ``sample`` is the number of points for estimates."""
+    k, n = costs.shape
+    prices = np.zeros(k) if prices is None else np.maximum(prices, 0.0)
+    room = np.zeros(k)
+    sampled = False
+    for cut in range(_WINDOWS + 1):
+        labels = _best_two(costs, prices)[0]
+        counts = np.bincount(labels, minlength=k)
+        excess = imbalance(counts, sizes, prices)
+        if not excess.any():
+            break
+        if n <= sample or cut == _WINDOWS:
+            near, room = np.arange(n), np.full(k, np.inf)
+        else:
+            part = np.ascontiguousarray(costs[:, :: n // sample])
+            if not sampled and np.abs(excess).sum() > n / 64:  # far off
+                sampled = True
+                prices = assign(part, sizes * part.shape[1] // n, prices, sample=part.shape[1])[1]
+                labels = _best_two(costs, prices)[0]
+                counts = np.bincount(labels, minlength=k)
+                excess = imbalance(counts, sizes, prices)
+            room = np.maximum(_room(part, prices, np.abs(excess) / n), room)
+            near = _window(costs, prices, labels, room)
+        inside = np.ascontiguousarray(costs.take(near, axis=1).T, dtype=np.float64)
+        fixed = counts - np.bincount(labels[near], minlength=k)
+        lower, upper = prices - room, prices + room
+        prices = balance(inside, fixed, sizes, prices, lower, upper)
+        moved, prices, tight = repair(inside, fixed, sizes, prices, lower, upper)
+        if not tight.any():
+            labels[near] = moved
+            break
+        room = np.where(tight, 4, 1) * room
+    return labels.astype(np.int64), prices
+
+
+def _room(part: Floats, prices: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each price may move: as far as it takes to gain or lose a share of all points, in a sample.
+
+    Args:
+        part: ``(k, m)`` costs of a sample.
+        prices: ``(k,)`` prices.
+        shares: ``(k,)`` share of all points that a cluster has too many or too few.
+    """
+    k, m = part.shape
+    reduced = part.T - prices
+    labels, rows = reduced.argmin(axis=1), np.arange(m)
+    reduced -= reduced[rows, labels, None]
+    reduced[rows, labels] = np.inf
+    gaps = reduced.min(axis=1)
+    room = np.empty(k)
+    for cluster in range(k):
+        rank = int(m * (1 / (64 * k) + 2 * shares[cluster]))
+        joining, leaving = reduced[labels != cluster, cluster], gaps[labels == cluster]
+        ranks = [(side, min(rank, len(side) - 1)) for side in (joining, leaving) if len(side)]
+        room[cluster] = max(np.partition(side, at)[at] for side, at in ranks)
+    return room
+
+
+def _window(
+    costs: Floats, prices: NDArray[np.float64], labels: NDArray[np.unsignedinteger], room: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the points whose label changes for some prices within ``room`` of these.
+
+    A point in u stays for certain where ``c_v - p_v - room_v >= c_u - p_u + room_u`` for every other v.
+    """
+    winners, best, second = _best_two(costs, prices + room)
+    # Reduced costs carry the rounding of the costs' type; within the window everything is computed in float64.
+    rounding = 8 * np.finfo(costs.dtype).eps * (max(costs.max(), -costs.min()) + np.max(prices + room))
+    second -= best
+    return np.flatnonzero((winners != labels) | (second <= (2 * room + rounding).astype(costs.dtype)[labels]))
+
+
+def _best_two(costs: Floats, prices: NDArray[np.float64]) -> tuple[NDArray[np.unsignedinteger], Floats, Floats]:
+    """Return the cluster of the least reduced cost of every point, that cost, and the second least.
+
+    Row by row in chunks: NumPy's argmin along either axis takes twice as long and gives no second best.
+    """
+    k, n = costs.shape
+    rows = prices.astype(costs.dtype)
+    labels = np.zeros(n, np.min_scalar_type(k - 1))
+    bests, seconds = np.empty(n, costs.dtype), np.empty(n, costs.dtype)
+    for start in range(0, n, _CHUNK):
+        part, label = costs[:, start : start + _CHUNK], labels[start : start + _CHUNK]
+        best, second = bests[start : start + _CHUNK], seconds[start : start + _CHUNK]
+        np.subtract(part[0], rows[0], out=best)
+        second.fill(np.inf)
+        row, worse = np.empty_like(best), np.empty_like(best)
+        less, winner = np.empty(best.shape, bool), np.empty_like(label)
+        for cluster in range(1, k):
+            np.subtract(part[cluster], rows[cluster], out=row)
+            np.less(row, best, out=less)
+            # Clusters come in rising order, so the larger number is the later winner: no masked write is needed.
+            np.multiply(less, labels.dtype.type(cluster), out=winner)
+            np.maximum(label, winner, out=label)
+            np.maximum(best, row, out=worse)
+            np.minimum(second, worse, out=second)
+            np.minimum(best, row, out=best)
+    return labels, bests, seconds
