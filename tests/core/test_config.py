@@ -1,4 +1,7 @@
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import Discriminator, Tag
 
 from eotune.core.config import Config, parse, validation_problems
 from eotune.core.errors import InputError
@@ -35,3 +38,36 @@ def test_a_key_far_from_all_known_ones_gets_their_list():
 def test_configurations_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Inner().epochs = 3
+
+
+class Square(Config):
+    name: Literal["square"] = "square"
+    side: int = 1
+
+
+class Circle(Config):
+    name: Literal["circle"] = "circle"
+    radius: int = 1
+    inner: Square | None = None
+
+
+class Drawing(Config):
+    shape: Annotated[
+        Annotated[Square, Tag("square")] | Annotated[Circle, Tag("circle")],
+        Discriminator(lambda value: value.get("name", "square") if isinstance(value, dict) else None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        ({"side": "a"}, "'shape.side': input should be a valid integer"),
+        ({"name": "circle", "radios": 3}, "'shape.radios' is not a known key; did you mean 'radius'?"),
+        ({"name": "circle", "inner": {"sides": 1}}, "'shape.inner.sides' is not a known key; did you mean 'side'?"),
+        ({"name": "circel"}, "'shape.name': unknown name 'circel'; did you mean 'circle'? Known: circle, square"),
+        (3, "'shape': should be keys and values (got 3)"),
+    ],
+)
+def test_an_error_inside_one_of_several_models_has_the_path_that_the_user_wrote(shape, problem):
+    (found,) = validation_problems(Drawing, {"shape": shape})
+    assert found.startswith(problem)

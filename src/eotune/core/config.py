@@ -1,12 +1,13 @@
 """The base of every configuration: unknown keys refused with the nearest known one, all errors in one pass."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eotune.core.errors import InputError, shown
-from eotune.core.lookup import nearest
+from eotune.core.lookup import nearest, unknown_name
 
 ConfigType = TypeVar("ConfigType", bound="Config")
 
@@ -65,36 +66,52 @@ def problems_error(problems: list[str], *, source: str = "") -> InputError:
 
 
 def _describe(kind: type[BaseModel], entry: Any, prefix: str) -> str:
-    location = [str(part) for part in entry["loc"]]
+    location, known = _place(kind, [str(part) for part in entry["loc"]])
     path = ".".join([*([prefix] if prefix else []), *location])
     name = shown(path, limit=120)
     if entry["type"] == "extra_forbidden":
-        near = nearest(location[-1], _fields_at(kind, location[:-1]))
-        hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(_fields_at(kind, location[:-1]))}"
+        near = nearest(location[-1], known)
+        hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(known)}"
         return f"{name} is not a known key{hint}"
     if entry["type"] == "missing":
         return f"{name} is missing"
+    if entry["type"] == "union_tag_invalid":
+        expected = re.findall(r"'([^']*)'", entry["ctx"]["expected_tags"])
+        return f"{shown(f'{path}.name', limit=120)}: {unknown_name('name', entry['ctx']['tag'], expected)}"
+    if entry["type"] == "union_tag_not_found":
+        return f"{name}: should be keys and values (got {shown(entry['input'])})"
     message = entry["msg"].removeprefix("Value error, ")
     value = "" if isinstance(entry["input"], Mapping) else f" (got {shown(entry['input'])})"
     return f"{name}: {message[0].lower()}{message[1:]}{value}"
 
 
-def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
-    """Return the field names of the model that stands at ``location`` inside ``kind``."""
-    current: Any = kind
-    for part in location:
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = _model_in(fields[part].annotation)
-    return list(getattr(current, "model_fields", {}))
+def _place(kind: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
+    """Return a location as the user writes it, and the keys that are known where its last part stands.
+
+    Where one of several models is chosen by its ``name``, pydantic puts that name into the location.
+    """
+    path, models = [], [kind]
+    for number, part in enumerate(location):
+        tagged = [model for model in models if _tag(model) == part]
+        if len(models) > 1 and tagged:
+            models = tagged
+            continue
+        path.append(part)
+        fields = {name: field for model in models for name, field in model.model_fields.items()}
+        if number < len(location) - 1 and part in fields:
+            models = _models_in(fields[part].annotation)
+    return path, list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 
-def _model_in(annotation: Any) -> Any:
-    """Return the first model class inside an annotation such as ``Model | None`` or ``list[Model]``."""
+def _tag(model: type[BaseModel]) -> str | None:
+    """Return the one value that a model's ``name`` may have."""
+    field = model.model_fields.get("name")
+    values: tuple[Any, ...] = getattr(field.annotation, "__args__", ()) if field else ()
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the model classes inside an annotation such as ``Model | None`` or ``list[Model]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
