@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from eotune.runs import execute, measure
+from eotune.runs import execute, measure, retrieval_job
 from eotune.training.trainer import PhaseTrainer
 
 METHOD = {"name": "harma", "bottleneck": 16}
@@ -17,7 +17,7 @@ CASES = {
     "best weights": ((PhaseTrainer, "_determine_best_metric", 1), "checkpoints/train/best.trained.safetensors", [2, 4]),
     "adapter": ((execute, "save_adapted", 1), "adapter/adapter.safetensors", [4, 6]),
     "embeddings": ((measure, "_write_embeddings", 1), "embeddings.npz", [4, 6]),
-    "report": ((execute, "write_report", 1), "report.html", [4, 6]),
+    "report": ((retrieval_job, "write_report", 1), "report.html", [4, 6]),
 }
 
 

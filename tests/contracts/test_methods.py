@@ -31,7 +31,7 @@ VARIANTS = [
 ]
 TRAINED = [settings for settings in VARIANTS if settings["name"] != "frozen"]
 START_ELSEWHERE = ("clip_adapter",)  # its source mixes a random MLP in; its start: identity is held to the rule
-FOLDED = ("frozen", "full", "heads", "linear", "lora")  # their merged model has the pretrained layout
+FOLDED = ("deblora", "frozen", "full", "heads", "linear", "lora")  # their merged model has the pretrained layout
 MASKED = [settings for settings in VARIANTS if settings.get("variant") != "released"]
 
 

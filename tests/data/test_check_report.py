@@ -38,3 +38,30 @@ def test_json():
     assert values["problems"] == ["a.png: the image is empty (0 bytes)"]
     assert values["warnings"][0]["kind"] == "shared_images"
     assert values["counts"][1]["georeferenced"] == 7
+
+
+def counts(split, **classes):
+    images = sum(classes.values())
+    return PartCounts("demo", split, images, 0, 0, 0, 0, len(classes), 2.0, 0, classes)
+
+
+def test_labels_without_captions():
+    parts = (counts("train", Beach=1200, Forest=600), counts("test", Beach=1, Forest=2, Pond=1))
+    assert CheckReport((), (), parts).render().splitlines()[:7] == [
+        "data  split  images  classes  imbalance",
+        "demo  train   1,800        2        2.0",
+        "demo  test        4        3        2.0",
+        "",
+        "class   demo train  demo test",
+        "Beach        1,200          1",
+        "Forest         600          2",
+    ]
+
+
+def test_of_many_classes_both_ends_are_shown():
+    numbers = {f"c{number:03}": 1000 - number for number in range(50)}
+    lines = CheckReport((), (), (counts("train", **numbers),)).render().splitlines()[3:]
+    assert [line.split()[0] for line in lines[1:42]] == [
+        *(f"c{number:03}" for number in range(20)), "...", *(f"c{number:03}" for number in range(30, 50)),
+    ]  # fmt: skip
+    assert lines[21].startswith("... 10 more, see --json")

@@ -167,6 +167,85 @@ def test_json(jsonl):
     assert json.loads(json.dumps(report.to_dict()))["warnings"][0]["kind"] == "shared_captions"
 
 
+@pytest.fixture
+def folders(tmp_path, picture):
+    """Write class folders from paths; returns the folder."""
+
+    def build(*names, folder="classes"):
+        for number, name in enumerate(names):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(number)).save(path)
+        return tmp_path / folder
+
+    return build
+
+
+def test_class_folders(folders):
+    folder = folders("Forest/a.png", "Forest/b.png", "Forest/c.png", "Beach/a.png")
+    (folder / "Forest/c.png").write_bytes(b"")
+    (folder / "Empty").mkdir()
+    report = check_files([folder])
+    assert [problem.removeprefix(str(folder)) for problem in report.problems] == [
+        ": Empty: no image in this class folder; remove it, or fill it",
+        "/Forest/c.png: the image is empty (0 bytes); copy it again, or remove it",
+    ]
+    (part,) = report.counts
+    assert (part.data, part.split, part.images, part.captions) == ("classes", None, 4, 0)
+    assert (part.classes, part.class_counts, part.imbalance_ratio) == (2, {"Beach": 1, "Forest": 3}, 3.0)
+    assert report.warnings == ()
+
+
+def test_class_folders_in_folders_of_splits(folders, picture):
+    folder = folders("train/Forest/a.png", "train/Beach/b.png", "validation/Forest/c.png", "test/Forest/d.png")
+    Image.fromarray(picture(0)).save(folder / "test/Forest/e.png")
+    Image.fromarray(picture(1)).save(folder / "test/Forest/f.png")
+    (folder / "test/stray.png").touch()
+    report = check_files([folder])
+    assert [(part.split, part.class_counts) for part in report.counts] == [
+        ("train", {"Beach": 1, "Forest": 1}), ("val", {"Forest": 1}), ("test", {"Forest": 3}),
+    ]  # fmt: skip
+    assert report.problems == (f"{folder}: test/stray.png: lies in no class folder; move it into one",)
+    findings = found(report)
+    parts = ("classes train", "classes test")
+    assert findings["shared_images", parts].count == 2
+    assert findings["conflicting_labels", parts].examples == ("train/Beach/b.png (Beach) = test/Forest/f.png (Forest)",)
+    assert len(findings) == 2
+
+
+def test_equal_images_of_two_classes(folders, picture):
+    folder = folders("Forest/a.png", "Beach/b.png")
+    for name in ("Beach/c.png", "Forest/d.png"):
+        Image.fromarray(picture(0)).save(folder / name)
+    findings = found(check_files([folder]))
+    assert findings["duplicate_images", ("classes",)].count == 2
+    assert findings["conflicting_labels", ("classes",)].count == 2
+
+
+def test_labels_in_files(folders, jsonl, tmp_path):
+    folders("a.png", "b.png", "c.png")
+    rows = [("a.png", "Forest", "train"), ("b.png", "Forest", "train"), ("c.png", "Beach", "test")]
+    table = tmp_path / "classes/table.csv"
+    table.write_text("\n".join(["image,label,split", *(",".join(one) for one in rows), "gone.png,Beach,test"]))
+    lines = [{"image": name, "label": label, "split": split} for name, label, split in rows]
+    lines.append({"image": "c.png", "split": "test"})
+    file = jsonl(lines, name="lines.jsonl", folder=tmp_path / "classes", images=False)
+    report = check_files([table, file])
+    assert [part.class_counts for part in report.counts] == [{"Forest": 2}, {"Beach": 1}] * 2
+    assert ["gone.png" in report.problems[0], "no key 'label'" in report.problems[1]] == [True, True]
+    assert len(report.problems) == 2
+    assert {finding.kind for finding in report.warnings} == {"shared_images"}
+
+
+@pytest.mark.parametrize("names", [(), ("a.png", "b.png")])
+def test_a_folder_without_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
+    (problem,) = check_files([tmp_path]).problems
+    assert "class folder" in problem
+    assert all(name in problem for name in names)
+
+
 @pytest.mark.slow
 def test_the_real_set(aid):
     started = time.perf_counter()

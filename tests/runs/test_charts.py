@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from eotune.runs.charts import Bar, Point, cloud, interval_bars, line_chart, scatter
+from eotune.runs.charts import Bar, Point, before_and_after, cloud, interval_bars, line_chart, scatter
 
 
 def circles(drawing, kind):
@@ -11,7 +11,7 @@ def circles(drawing, kind):
 
 
 def test_a_cloud_keeps_its_shape():
-    drawing = cloud([("base", [(0, 0), (4, 0)]), ("main", [(0, 2)])], title="a < b")
+    drawing = cloud([("dot base", [(0, 0), (4, 0)]), ("dot main", [(0, 2)])], title="a < b")
     (left, low), (right, _) = circles(drawing, "base")
     ((x, high),) = circles(drawing, "main")
     assert x == left
@@ -20,7 +20,7 @@ def test_a_cloud_keeps_its_shape():
 
 
 def test_a_cloud_of_one_point_is_drawn():
-    assert len(circles(cloud([("main", [(1, 1)])], title="one"), "main")) == 1
+    assert len(circles(cloud([("dot main", [(1, 1)])], title="one"), "main")) == 1
 
 
 def test_bars_are_as_long_as_their_values_and_whiskers_span_intervals():
@@ -45,3 +45,16 @@ def test_a_scatter_is_logarithmic_across():
     a, b, c = circles(scatter(points, title="t", x_label="parameters"), "main")
     assert b[0] - a[0] == pytest.approx(c[0] - b[0], abs=0.2)
     assert a[1] - b[1] == pytest.approx(b[1] - c[1], abs=0.2)
+
+
+def test_before_and_after_stand_one_over_the_other():
+    drawing = before_and_after([("a", 10, 20, 40), ("b", 100, 60, 60)], title="t", x_label="images")
+    before, after = circles(drawing, "base"), circles(drawing, "main")
+    assert [x for x, _ in before] == [x for x, _ in after]
+    assert before[1] == after[1]
+    assert after[0][1] - before[1][1] == pytest.approx(before[0][1] - after[0][1], abs=0.2)  # 60 - 40 = 40 - 20
+    assert "a: 20.0, then 40.0" in drawing
+
+
+def test_classes_of_one_size_that_are_never_found_are_drawn():
+    assert len(circles(before_and_after([("a", 3, 0, 0)], title="t", x_label="images"), "main")) == 1

@@ -131,3 +131,13 @@ def test_names_of_trials_are_names_of_files_and_differ(write):
 def test_values_as_text():
     assert text_of([1, [0.5, "a"]]) == "1 0.5 a"
     assert text_of({"crop": [0.5, 1.0], "flip": False}) == "crop=0.5 1 flip=false"
+
+
+def test_cases_change_several_settings_at_once(write):
+    cases = {"easy": {"method": {"name": "lora"}}, "hard": {"method": {"name": "harma"}, "task.objective.margin": 0.4}}
+    plan = make_plan(write(sweep={"cases": cases, "grid": {"training.epochs": [1, 2]}}))
+    assert [plan.label(number) for number in range(4)] == [
+        "case=easy, epochs=1", "case=easy, epochs=2", "case=hard, epochs=1", "case=hard, epochs=2",
+    ]  # fmt: skip
+    assert [trial.recipe.method["name"] for trial in plan.trials] == ["lora", "lora", "harma", "harma"]
+    assert plan.trials[3].recipe.task.objective == {"margin": 0.4}

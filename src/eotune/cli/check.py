@@ -1,4 +1,4 @@
-"""`eotune check`: what is wrong with captioned data."""
+"""`eotune check`: what is wrong with captioned or labelled data."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,14 @@ import typer
 
 
 def command(
-    data: Annotated[list[Path], typer.Argument(help="Caption files; several are also compared with one another.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Caption files, class folders, files of labels; all are compared.")
+    ],
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start at.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on warnings, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every problem of captioned data sets, and what their splits share.
+    """List every problem of captioned or labelled data, and what splits and sets share; counts by class.
 
     Exit status 2 where something is wrong; warnings (duplicates, overlaps between splits) leave it at 0.
     """

@@ -9,7 +9,9 @@ import typer
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Run directories; the others are set against the first.")],
     out: Annotated[Path | None, typer.Option(help="Also write FILE.html, .md, .csv or .json.")] = None,
-    metric: Annotated[str, typer.Option(help="A metric of the test split, as metrics.json names it.")] = "mR",
+    metric: Annotated[
+        str | None, typer.Option(help="A metric of the test split, as metrics.json names it; the task's main one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Set finished runs side by side: means over seeds, intervals, paired differences, parameters, time, memory.

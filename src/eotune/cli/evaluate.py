@@ -9,29 +9,47 @@ import typer
 
 def command(
     model: Annotated[str, typer.Argument(help="run:DIR, a run directory, or an encoder such as tiny or hf:ID.")],
-    data: Annotated[Path, typer.Option(help="Caption file; for zero-shot also a folder with a class a sub-folder.")],
-    task: Annotated[str, typer.Option(help="retrieval or zero-shot.")] = "retrieval",
+    data: Annotated[Path, typer.Option(help="Caption file; else class folders, JSONL or CSV with labels.")],
+    task: Annotated[str, typer.Option(help="retrieval, zero-shot, or long_tail for runs of it.")] = "retrieval",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start at.")] = None,
     split: Annotated[str | None, typer.Option(help="Take only this split.")] = None,
     template: Annotated[
         list[str] | None, typer.Option(help="Prompt with {} for the class; several are averaged.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the model's own where not given.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16; long_tail: the run's.")] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="Of a long_tail run: probe, balanced, own, or the best on validation.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model: retrieval, or zero-shot classification."""
+    """Measure a model: retrieval, long-tailed classes, or zero-shot classification."""
+    from eotune.core.errors import InputError
     from eotune.core.lookup import unknown_name
     from eotune.data.captions import read_captions
     from eotune.encoders.by_name import check_name
     from eotune.methods.adapted import load_model
 
+    if task not in ("retrieval", "long_tail", "zero-shot"):
+        raise unknown_name("task", task, ["retrieval", "long_tail", "zero-shot"])
+    of_runs = {"--classifier": classifier}
+    of_models = {"--template": template, "--image-size": image_size, "--precision": precision}
+    for option, value in (of_models if task == "long_tail" else of_runs).items():
+        if value not in (None, []):
+            raise InputError(f"{option} does not belong to --task {task}", remedy="leave it out")
+    check_name(model)
+    if task == "long_tail":
+        from eotune.runs.evaluate_classes import evaluate_classes
+
+        values = evaluate_classes(
+            model, data, images=images, split=split, classifier=classifier or "best", batch_size=batch_size
+        )
+        _print(values, as_json)
+        return
+    precision = precision or "fp32"
     if precision not in ("fp32", "bf16", "fp16"):
         raise unknown_name("precision", precision, ["fp32", "bf16", "fp16"])
-    if task not in ("retrieval", "zero-shot"):
-        raise unknown_name("task", task, ["retrieval", "zero-shot"])
-    check_name(model)
     if (Path(model) / "adapter").is_dir():
         model = f"run:{model}"
     if task == "retrieval":
@@ -46,11 +64,20 @@ def command(
             load_model(model, image_size=image_size), labelled, templates=template or ["an aerial photo of {}"],
             batch_size=batch_size, precision=precision,
         )  # fmt: skip
+    _print(values, as_json)
+
+
+def _print(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(values))
         return
     for name, value in values.items():
-        typer.echo(f"{name:>32}: {value:.2f}" if isinstance(value, float) else f"{name:>32}: {value}")
+        shown = " to ".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
+        typer.echo(f"{name:>32}: {shown}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _retrieval(encoder: Any, captions: Any, batch_size: int, precision: str) -> dict[str, Any]:

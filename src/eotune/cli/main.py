@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import logging
 import sys
 import warnings
 from typing import Any, NoReturn
@@ -18,10 +19,11 @@ COMMANDS = {
     "run": "Run a recipe: adapt a model, measure it, write a report.",
     "sweep": "Run a recipe over a grid of settings and seeds: one table, one plot.",
     "compare": "Set finished runs side by side: intervals, differences, what each takes.",
-    "evaluate": "Measure a model: retrieval, or zero-shot classification.",
+    "evaluate": "Measure a model: retrieval, long-tailed classes, or zero-shot classification.",
+    "predict": "Classify images by a run of long-tailed classes: probabilities, footprints.",
     "embed": "Write embeddings of images and captions to Parquet.",
     "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
-    "check": "List every problem of captioned data sets, and what their splits share.",
+    "check": "List every problem of captioned or labelled data, and what splits share.",
     "chips": "Cut the objects of labelled boxes (DOTA, YOLO-OBB) out of large images.",
     "doctor": "Tell what is installed, what each extra would add, and the devices.",
 }
@@ -87,8 +89,10 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit 0 only on success, 2 for wrong input with one clear line."""
-    # PIL warns of damaged tags in images that it reads all the same, without naming the file.
+    # PIL warns of damaged tags in images that it reads all the same, and logs what bands it leaves to rasterio, both
+    # without naming the file.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     try:
         status = app(standalone_mode=False)  # returns the code of an Exit instead of raising it
     except _UsageError as error:

@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eotune.clustering.price_steps import balance
-from eotune.clustering.reduced_costs import best_two
 from eotune.clustering.shortest_paths import imbalance, repair
 from eotune.core.errors import InputError
 
 Floats = NDArray[np.floating]
 
-_SAMPLE = 16384  # points that rooms are estimated from; fewer than these all enter the window
-_FEW = 2048  # points that shortest paths alone assign in no time
-_GROWTH = 16  # of the room of a price that needs more
+_CHUNK = 16384  # points whose rows of a few clusters stay in the second-level cache
+_SAMPLE = 16384  # points that rooms, and prices far off, are estimated from; fewer than these all enter the window
 _WINDOWS = 8  # after as many, all points enter
 
 
@@ -75,80 +73,98 @@ def assign(
     """Do as `assign_with_minimum_sizes` without checks; ``sample`` is the number of points for estimates."""
     k, n = costs.shape
     prices = np.zeros(k) if prices is None else np.maximum(prices, 0.0)
-    labels, excess = _nearest(costs, sizes, prices)
-    if np.abs(excess).sum() > n / 64 and n > _FEW:  # far off, so start anew from a sample, which does likewise
-        part = np.ascontiguousarray(costs[:, ::4])
-        prices = assign(part, sizes * part.shape[1] // n, sample=sample)[1]
-        labels, excess = _nearest(costs, sizes, prices)
-    down, up = np.zeros(k), np.zeros(k)
+    room = np.zeros(k)
+    sampled = False
     for cut in range(_WINDOWS + 1):
+        labels = _best_two(costs, prices)[0]
+        counts = np.bincount(labels, minlength=k)
+        excess = imbalance(counts, sizes, prices)
         if not excess.any():
             break
         if n <= sample or cut == _WINDOWS:
-            near, down, up = np.arange(n), np.full(k, np.inf), np.full(k, np.inf)
+            near, room = np.arange(n), np.full(k, np.inf)
         else:
-            room = _room(np.ascontiguousarray(costs[:, :: n // sample]), prices, excess / n)
-            down, up = np.maximum(room[0], down), np.maximum(room[1], up)
-            near = _window(costs, prices, labels, down, up)
-        inside = costs.take(near, axis=1).astype(np.float64)
-        fixed = np.bincount(labels, minlength=k) - np.bincount(labels[near], minlength=k)
-        lower, upper = prices - down, prices + up
+            part = np.ascontiguousarray(costs[:, :: n // sample])
+            if not sampled and np.abs(excess).sum() > n / 64:  # far off
+                sampled = True
+                prices = assign(part, sizes * part.shape[1] // n, prices, sample=part.shape[1])[1]
+                labels = _best_two(costs, prices)[0]
+                counts = np.bincount(labels, minlength=k)
+                excess = imbalance(counts, sizes, prices)
+            room = np.maximum(_room(part, prices, np.abs(excess) / n), room)
+            near = _window(costs, prices, labels, room)
+        inside = np.ascontiguousarray(costs.take(near, axis=1).T, dtype=np.float64)
+        fixed = counts - np.bincount(labels[near], minlength=k)
+        lower, upper = prices - room, prices + room
         prices = balance(inside, fixed, sizes, prices, lower, upper)
-        low, high = (prices <= lower) & (prices > 0), prices >= upper
-        if low.any() or high.any():
-            labels[near] = best_two(inside, prices)[0]
-        else:
-            labels[near], prices, low, high = repair(inside, fixed, sizes, prices, lower, upper)
-        excess = imbalance(np.bincount(labels, minlength=k), sizes, prices)
-        down, up = np.where(low, _GROWTH * down, down), np.where(high, _GROWTH * up, up)
+        moved, prices, tight = repair(inside, fixed, sizes, prices, lower, upper)
+        if not tight.any():
+            labels[near] = moved
+            break
+        room = np.where(tight, 4, 1) * room
     return labels.astype(np.int64), prices
 
 
-def _nearest(
-    costs: Floats, sizes: NDArray[np.int64], prices: NDArray[np.float64]
-) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
-    """Return the cluster of the least reduced cost of every point, and the imbalance that this leaves."""
-    labels = best_two(costs, prices)[0]
-    return labels, imbalance(np.bincount(labels, minlength=len(sizes)), sizes, prices)
-
-
-def _room(
-    part: Floats, prices: NDArray[np.float64], shares: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how far each price may fall and rise: twice as far as balance takes in a sample, and a little.
+def _room(part: Floats, prices: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each price may move: as far as it takes to gain or lose a share of all points, in a sample.
 
     Args:
         part: ``(k, m)`` costs of a sample.
         prices: ``(k,)`` prices.
-        shares: ``(k,)`` share of all points that a cluster has too many, or too few where negative.
+        shares: ``(k,)`` share of all points that a cluster has too many or too few.
     """
     k, m = part.shape
-    labels, best, second = best_two(part, prices)
-    down, up = np.zeros(k), np.zeros(k)
+    reduced = part.T - prices
+    labels, rows = reduced.argmin(axis=1), np.arange(m)
+    reduced -= reduced[rows, labels, None]
+    reduced[rows, labels] = np.inf
+    gaps = reduced.min(axis=1)
+    room = np.empty(k)
     for cluster in range(k):
-        own = labels == cluster
-        leaving = (second - best)[own]
-        joining = (part[cluster] - prices[cluster].astype(part.dtype) - best)[~own]
-        for room, distances, share in ((down, leaving, shares[cluster]), (up, joining, -shares[cluster])):
-            rank = min(int(m * (1 / (64 * k) + 2 * max(share, 0))), len(distances) - 1)
-            if rank >= 0:
-                room[cluster] = np.partition(distances, rank)[rank]
-    return down, up
+        rank = int(m * (1 / (64 * k) + 2 * shares[cluster]))
+        joining, leaving = reduced[labels != cluster, cluster], gaps[labels == cluster]
+        ranks = [(side, min(rank, len(side) - 1)) for side in (joining, leaving) if len(side)]
+        room[cluster] = max(np.partition(side, at)[at] for side, at in ranks)
+    return room
 
 
 def _window(
-    costs: Floats,
-    prices: NDArray[np.float64],
-    labels: NDArray[np.unsignedinteger],
-    down: NDArray[np.float64],
-    up: NDArray[np.float64],
+    costs: Floats, prices: NDArray[np.float64], labels: NDArray[np.unsignedinteger], room: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the points whose label changes for some prices within these limits.
+    """Return the points whose label changes for some prices within ``room`` of these.
 
-    A point in u stays for certain where ``c_v - p_v - up_v >= c_u - p_u + down_u`` for every other v.
+    A point in u stays for certain where ``c_v - p_v - room_v >= c_u - p_u + room_u`` for every other v.
     """
-    winners, best, second = best_two(costs, prices + up)
+    winners, best, second = _best_two(costs, prices + room)
     # Reduced costs carry the rounding of the costs' type; within the window everything is computed in float64.
-    rounding = 8 * np.finfo(costs.dtype).eps * (max(costs.max(), -costs.min()) + np.max(prices + up))
+    rounding = 8 * np.finfo(costs.dtype).eps * (max(costs.max(), -costs.min()) + np.max(prices + room))
     second -= best
-    return np.flatnonzero((winners != labels) | (second <= (down + up + rounding).astype(costs.dtype)[labels]))
+    return np.flatnonzero((winners != labels) | (second <= (2 * room + rounding).astype(costs.dtype)[labels]))
+
+
+def _best_two(costs: Floats, prices: NDArray[np.float64]) -> tuple[NDArray[np.unsignedinteger], Floats, Floats]:
+    """Return the cluster of the least reduced cost of every point, that cost, and the second least.
+
+    Row by row in chunks: NumPy's argmin along either axis takes twice as long and gives no second best.
+    """
+    k, n = costs.shape
+    rows = prices.astype(costs.dtype)
+    labels = np.zeros(n, np.min_scalar_type(k - 1))
+    bests, seconds = np.empty(n, costs.dtype), np.empty(n, costs.dtype)
+    for start in range(0, n, _CHUNK):
+        part, label = costs[:, start : start + _CHUNK], labels[start : start + _CHUNK]
+        best, second = bests[start : start + _CHUNK], seconds[start : start + _CHUNK]
+        np.subtract(part[0], rows[0], out=best)
+        second.fill(np.inf)
+        row, worse = np.empty_like(best), np.empty_like(best)
+        less, winner = np.empty(best.shape, bool), np.empty_like(label)
+        for cluster in range(1, k):
+            np.subtract(part[cluster], rows[cluster], out=row)
+            np.less(row, best, out=less)
+            # Clusters come in rising order, so the larger number is the later winner: no masked write is needed.
+            np.multiply(less, labels.dtype.type(cluster), out=winner)
+            np.maximum(label, winner, out=label)
+            np.maximum(best, row, out=worse)
+            np.minimum(second, worse, out=second)
+            np.minimum(best, row, out=best)
+    return labels, bests, seconds

@@ -12,8 +12,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from eotune.clustering.reduced_costs import best_two
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -30,11 +28,11 @@ def imbalance(counts: Integers, sizes: Integers, prices: Floats) -> Integers:
 
 def repair(
     costs: Floats, fixed: Integers, sizes: Integers, prices: Floats, lower: Floats, upper: Floats
-) -> tuple[Integers, Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[Integers, Floats, NDArray[np.bool_]]:
     """Move points until every cluster has its size at the least cost.
 
     Args:
-        costs: ``(k, a)`` of the points that may move.
+        costs: ``(a, k)`` of the points that may move.
         fixed: ``(k,)`` other points by cluster.
         sizes: ``(k,)`` least sizes.
         prices: ``(k,)`` prices to begin with.
@@ -42,18 +40,17 @@ def repair(
         upper: ``(k,)`` largest such prices.
 
     Returns:
-        ``(a,)`` labels, ``(k,)`` prices, and ``(k,)`` the clusters whose price would have had to pass its lower limit,
-        and the upper one: where there are any, the sizes are not yet met, and the prices are those reached.
+        ``(a,)`` labels, ``(k,)`` prices, and ``(k,)`` the clusters whose price would have had to pass its limit: where
+        there are any, the sizes are not yet met, and the prices are those reached.
     """
-    k = len(costs)
-    members = _Members(costs, best_two(costs, prices)[0].astype(np.int64))
+    k = costs.shape[1]
+    members = _Members(costs, (costs - prices).argmin(axis=1))
     counts = fixed + np.bincount(members.labels, minlength=k)
     excess = np.append(imbalance(counts, sizes, prices), 0)
     excess[k] = -excess.sum()
     slack = np.where(prices > 0, 0, np.maximum(counts - sizes, 0))
     potentials = np.append(prices, 0.0)
     edges = np.full((k + 1, k + 1), np.inf)
-    none = np.zeros(k, dtype=bool)
     while excess.any():
         np.maximum(members.regrets + potentials[:k, None] - potentials[:k], 0, out=edges[:k, :k])
         edges[:k, k] = potentials[:k]
@@ -61,13 +58,14 @@ def repair(
         distances, parents = _distances(edges, excess > 0)
         targets = np.flatnonzero((excess < 0) & (distances < np.inf))
         if not len(targets):
-            return members.labels, potentials[:k], ~none, ~none
+            return members.labels, potentials[:k], np.ones(k, dtype=bool)
         raised = potentials + np.minimum(distances, distances[targets].max())
         raised -= raised[k]
         above, below = raised[:k] - upper, raised[:k] - lower
         if above.max() > below.min():  # else the limits hold up to a common shift of all prices, which moves no point
             shift = (above.max() + below.min()) / 2
-            return members.labels, potentials[:k], below <= shift, above >= shift
+            prices = potentials[:k]
+            return members.labels, prices, (above > shift) | (below < shift) | (prices <= lower) | (prices >= upper)
         potentials = raised
         # Every edge of the tree of shortest paths now has the reduced cost 0: any of its paths may be used, as long as
         # no two of them want the same point.
@@ -86,7 +84,7 @@ def repair(
                     slack[end] -= 1
                 else:
                     members.move(source, end)
-    return members.labels, potentials[:k], none, none
+    return members.labels, potentials[:k], np.zeros(k, dtype=bool)
 
 
 def _distances(edges: Floats, sources: NDArray[np.bool_]) -> tuple[Floats, Integers]:
@@ -124,7 +122,7 @@ class _Members:
     def __init__(self, costs: Floats, labels: Integers) -> None:
         self._costs = costs
         self.labels = labels
-        k = len(costs)
+        k = costs.shape[1]
         self.regrets = np.full((k, k), np.inf)
         self._cheapest = np.full((k, k), -1)  # the column of that point in _columns[u]
         self._columns: list[Floats] = []  # (k, members and free room): regrets of moving each member to each cluster
@@ -135,7 +133,7 @@ class _Members:
             points = np.flatnonzero(labels == cluster)
             room = len(points) + len(points) // 4 + 16
             columns = np.full((k, room), np.inf)
-            columns[:, : len(points)] = costs[:, points] - costs[cluster, points]
+            columns[:, : len(points)] = (costs[points] - costs[points, cluster, None]).T
             columns[cluster] = np.inf
             self._columns.append(columns)
             self._points.append(np.concatenate([points, np.zeros(room - len(points), dtype=np.int64)]))
@@ -165,7 +163,7 @@ class _Members:
                 [self._columns[cluster], np.full_like(self._columns[cluster], np.inf)], axis=1
             )
             self._points[cluster] = np.concatenate([self._points[cluster], np.zeros_like(self._points[cluster])])
-        regrets = self._costs[:, point] - self._costs[cluster, point]
+        regrets = self._costs[point] - self._costs[point, cluster]
         regrets[cluster] = np.inf
         self._columns[cluster][:, column] = regrets
         self._points[cluster][column] = point

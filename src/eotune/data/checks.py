@@ -1,4 +1,4 @@
-"""Everything that is wrong with captioned data, or worth knowing before trusting figures measured on it."""
+"""Everything that is wrong with captioned or labelled data, or worth knowing before trusting figures measured on it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from eotune.data.captions import CaptionSet, scan_captions
 from eotune.data.check_report import CheckReport, Finding, PartCounts
 from eotune.data.duplicates import equal_groups, near_caption_pairs, near_image_pairs
 from eotune.data.inventory import Inventory, take_inventory
+from eotune.data.labelled import is_table, scan_labelled
 from eotune.data.leaks import LONG_CAPTION, LeakReport, is_long, leaks, shared_images
 
 __all__ = ["CheckReport", "LeakReport", "check_captions", "check_files", "leaks"]
@@ -25,12 +26,12 @@ _ORDER = {"train": 0, None: 1, "val": 3, "test": 4}  # other names between
 
 
 def check_files(paths: Sequence[Path], *, images: Path | None = None, bands: BandConfig | None = None) -> CheckReport:
-    """Check caption files: each on its own, and all against one another.
+    """Check caption files and labelled images: each on its own, and all against one another.
 
     A file that cannot be used is a problem in the report; the others are checked all the same.
 
     Args:
-        paths: Caption files of any known layout.
+        paths: Caption files of any known layout; class folders, or files of labels without captions.
         images: Folder of the images, if it is not found from each file.
         bands: How rasters become RGB.
     """
@@ -38,7 +39,7 @@ def check_files(paths: Sequence[Path], *, images: Path | None = None, bands: Ban
     problems: list[str] = []
     for path, name in zip(paths, _names(paths), strict=True):
         try:
-            sets[name], found = scan_captions(path, images=images)
+            sets[name], found = _scan(Path(path), images)
             problems += [f"{path}: {problem}" for problem in found]
         except InputError as error:
             problems.append(str(error))
@@ -85,6 +86,18 @@ def check_captions(sets: Mapping[str, CaptionSet], *, bands: BandConfig | None =
     )
 
 
+def _scan(path: Path, images: Path | None) -> tuple[CaptionSet, list[str]]:
+    """Read captions, or labels where the file has no caption at all."""
+    if path.is_dir() or is_table(path):
+        return scan_labelled(path, images=images)
+    captions, problems = scan_captions(path, images=images)
+    if not len(captions):
+        labelled, others = scan_labelled(path, images=images)
+        if len(labelled):
+            return labelled, others
+    return captions, problems
+
+
 @dataclass(frozen=True)
 class _Part:
     """One split of one set."""
@@ -111,6 +124,9 @@ class _Part:
 
     def image(self, position: int) -> str:
         return self.inventory.captions.samples[position].image
+
+    def label(self, position: int) -> str | None:
+        return self.inventory.captions.samples[position].label
 
     def images_with(self, texts: Iterable[str]) -> int:
         return len({position for text in texts for position in self.texts[text]})
@@ -141,6 +157,8 @@ def _inside(part: _Part, near: Mapping[str, set[str]]) -> Iterator[Finding]:
         names = [" = ".join(part.image(known[i][0]) for i in group) for group in groups]
         count = sum(len(group) - 1 for group in groups)
         yield _finding("duplicate_images", (part,), count, "repeat another, pixel for pixel", names)
+    equal = [(known[group[0]][0], known[i][0]) for group in groups for i in group[1:]]
+    yield from _conflicts(part, part, equal)
     pairs = near_image_pairs([item for _, item in known])
     if pairs:
         names = [f"{part.image(known[i][0])} = {part.image(known[j][0])}" for i, j in pairs]
@@ -175,6 +193,7 @@ def _between(a: _Part, b: _Part, near: Mapping[str, set[str]]) -> Iterator[Findi
         if pairs:
             names = [f"{a.image(i)} = {b.image(j)}" for i, j in pairs]
             yield _finding(kind, (a, b), len({j for _, j in pairs}), message, names)
+    yield from _conflicts(a, b, equal)
     shared = sorted(a.texts.keys() & b.texts.keys())
     long = [text for text in shared if is_long(text)]
     close = sorted(text for text in b.texts if text not in a.texts and any(o in a.texts for o in near.get(text, ())))
@@ -191,6 +210,16 @@ def _between(a: _Part, b: _Part, near: Mapping[str, set[str]]) -> Iterator[Findi
         names = [f"{a.image(i)} and {b.image(j)}" for i, j in overlaps]
         count = len({j for _, j in overlaps})
         yield _finding("overlapping_footprints", (a, b), count, "show ground that the former shows", names)
+
+
+def _conflicts(a: _Part, b: _Part, equal: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+    """Find pairs of equal images, one of each part, that have different classes."""
+    pairs = [(i, j) for i, j in equal if None not in (a.label(i), b.label(j)) and a.label(i) != b.label(j)]
+    if pairs:
+        names = [f"{a.image(i)} ({a.label(i)}) = {b.image(j)} ({b.label(j)})" for i, j in pairs]
+        parts = (a,) if a is b else (a, b)
+        message = "have another class than an equal image" + ("" if a is b else " of the former")
+        yield _finding("conflicting_labels", parts, len({j for _, j in pairs}), message, names)
 
 
 def _overlaps(a: _Part, b: _Part) -> list[tuple[int, int]]:
@@ -229,6 +258,7 @@ def _counts(part: _Part) -> PartCounts:
         classes=len(labels),
         imbalance_ratio=max(labels.values()) / min(labels.values()) if labels else None,
         georeferenced=sum(outline is not None for outline in part.inventory.footprints),
+        class_counts=dict(sorted(labels.items())),
     )
 
 

@@ -26,10 +26,11 @@ from eotune.data.caption_formats import (
     split_of,
     value_of,
 )  # fmt: skip
-from eotune.data.captions import checked_records, listed_error
+from eotune.data.captions import CaptionSample, CaptionSet, checked_records, listed_error
 from eotune.data.images import IMAGE_SUFFIXES
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_USUAL_SPLITS = {"train", "val", "test"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,50 @@ def read_labelled(
     position = {name: number for number, name in enumerate(names)}
     labels = np.array([position[_label(record)] for record in records], np.int64)
     return LabelledSet(path, root, tuple(record.image for record in records), labels, tuple(names))
+
+
+def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet, list[str]]:
+    """Read what can be read of labelled images, and one line for each thing that is wrong.
+
+    Args:
+        path: As for :func:`read_labelled`; a folder whose sub-folders are all called as splits are (train, val, test)
+            has class folders in each.
+        images: Likewise.
+
+    Returns:
+        All splits as a set without captions, which can be compared with others.
+
+    Raises:
+        InputError: The file or folder as a whole cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        root, records, problems = path, *_all_splits(path)
+        if not records:
+            raise listed_error(str(path), problems, remedy="make a sub-folder for each class")
+    else:
+        root, records, problems = checked_records(path, _parse(path), images=images, split=None, check_files=True)
+    samples = (CaptionSample(one.image, one.image, (), one.split, one.label) for one in records)
+    return CaptionSet(path, root, tuple(samples), "list"), problems
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a file is a table of labels by its suffix, .csv or .tsv."""
+    return path.suffix.lower() in _DELIMITERS
+
+
+def _all_splits(path: Path) -> tuple[list[Record], list[str]]:
+    """Return the records below a folder, with their splits where it has a folder for each, and what is wrong."""
+    names = [entry.name for entry in _entries(path) if entry.is_dir()]
+    if not names or not {split_name(name) for name in names} <= _USUAL_SPLITS:
+        return _class_folders(path, None)[1:]
+    records: list[Record] = []
+    problems: list[str] = []
+    for name in names:
+        _, found, wrong = _class_folders(path / name, None)
+        records += [replace(one, image=f"{name}/{one.image}", split=split_name(name)) for one in found]
+        problems += [f"{name}/{problem}" for problem in wrong]
+    return records, problems
 
 
 def _label(record: Record) -> str:

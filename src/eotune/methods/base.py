@@ -14,6 +14,7 @@ from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed
 from eotune.encoders.base import DualEncoder, Encoder, Tower, TowerName
+from eotune.methods.targets import LabelledFeatures, Targets
 from eotune.methods.weights import fill, read_weights, write_weights
 
 WEIGHTS = "adapter.safetensors"
@@ -63,11 +64,18 @@ class Phase:
         on_features: For a phase that trains nothing in front of the final embeddings: maps the encoder to a module
             that takes the pretrained model's ``image_features`` ``(n, d)`` and ``text_features`` ``(m, d)`` and returns
             a ``DualOutput``. These are then computed once, without augmentation, and every epoch reuses them.
+        targets: For a phase that moves the features of labelled images towards targets: computes these from the
+            features at its start, once.
+        prepare: Called on the encoder when the targets are there, before anything of the phase trains.
+        share: Of the run's epochs, rounded to whole ones; the last phase takes what is left.
     """
 
     name: str
     objective: Mapping[str, Any] = field(default_factory=dict)
     on_features: Callable[[DualEncoder], nn.Module] | None = None
+    targets: Callable[[LabelledFeatures], Targets] | None = None
+    prepare: Callable[[Encoder], None] | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,12 +102,14 @@ class Method(ABC):
 
     Attributes:
         needs_text: Whether it adapts encoders of images and text alone.
+        needs_labels: Whether its phases are of labelled images alone.
         config: The validated settings.
         origin: What it was applied to; None before :meth:`apply`.
     """
 
     Config: ClassVar[type[MethodConfig]]
     needs_text: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
     config: MethodConfig
     origin: Origin | None
 

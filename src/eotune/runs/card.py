@@ -5,9 +5,9 @@ from pathlib import Path
 import yaml
 
 from eotune.core.files import read_json, write_text
+from eotune.runs.figures import figure, find
 from eotune.runs.measure import MODELS
 from eotune.runs.plots import RECALLS
-from eotune.runs.report import figure, find
 
 _CARD = """---
 library_name: {library}

@@ -202,6 +202,59 @@ def scatter(points: Sequence[Point], *, title: str, x_label: str, baseline: tupl
     return _svg(bottom + 36, title, "".join(parts))
 
 
+def before_and_after(points: Sequence[tuple[str, float, float, float]], *, title: str, x_label: str) -> str:
+    """Draw a grey and a coloured point for each label, joined, over a logarithmic axis.
+
+    Args:
+        points: (label, x above 0, y before, y after), at least one; the label is shown where the pointer rests.
+        title: What is shown, for those who cannot see it.
+        x_label: Below the axis.
+    """
+    x_marks = log_ticks(min(x for _, x, _, _ in points), max(x for _, x, _, _ in points))
+    y_marks = ticks(0, max(max(before, after) for _, _, before, after in points))
+    left, top, bottom, right = 12 + _CHARACTER * max(len(_number(y)) for y in y_marks), 10.0, 190.0, WIDTH - 18.0
+    across = (right - left - 16) / (math.log10(x_marks[-1] / x_marks[0]) or 1)
+    down = (bottom - top) / y_marks[-1]
+    parts = [
+        _line(left, bottom - y * down, right, bottom - y * down, "grid")
+        + _text(left - 7, bottom - y * down + 4, _number(y), anchor="end")
+        for y in y_marks
+    ]
+    place = {x: left + 8 + math.log10(x / x_marks[0]) * across for x in [*x_marks, *(x for _, x, _, _ in points)]}
+    parts += [_text(place[x], bottom + 15, compact(x), anchor="middle") for x in x_marks]
+    parts.append(_text((left + right) / 2, bottom + 30, x_label, anchor="middle"))
+    for label, x, *levels in points:
+        low, high = (bottom - y * down for y in levels)
+        dots = "".join(
+            f'<circle class="{kind}" cx="{place[x]:.1f}" cy="{y:.1f}" r="3.6"/>'
+            for kind, y in (("base", low), ("main", high))
+        )
+        hint = html.escape(f"{label}: {levels[0]:.1f}, then {levels[1]:.1f}")
+        parts.append(f"<g><title>{hint}</title>{_line(place[x], low, place[x], high, 'link')}{dots}</g>")
+    return _svg(bottom + 36, title, "".join(parts))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return values of a logarithmic axis that cover ``[low, high]``: 1, 2 and 5 of each power, or powers where many.
+
+    Example:
+        >>> log_ticks(3, 145)
+        [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
+        >>> log_ticks(3, 14_500)
+        [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
+    """
+    for factors in ((1, 2, 5), (1,)):
+        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+        values = [
+            float(factor * 10**power) if power >= 0 else factor / 10**-power for power in powers for factor in factors
+        ]
+        first = max(i for i, value in enumerate(values) if value <= low)
+        last = min(i for i, value in enumerate(values) if value >= high)
+        if last - first < 8:
+            break
+    return values[first : last + 1]
+
+
 def cost_chart(points: Sequence[Point], *, metric: str, baseline: tuple[float, str] | None) -> list[tuple[str, str]]:
     """Return the chart, with its caption, of what a metric takes in trained parameters; none where nothing trains.
 
@@ -221,14 +274,14 @@ def cloud(groups: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, title:
     """Draw points without axes, as of a map whose directions mean nothing.
 
     Args:
-        groups: (kind: ``base`` or ``main``, its points), drawn one over the other.
+        groups: (kind: ``dot`` or ``ring``, ``base``, ``main`` or ``mark``; its points), drawn one over the other.
         title: What is shown, for those who cannot see it.
     """
     xs, ys = zip(*(point for _, points in groups for point in points), strict=True)
     across, down = (max(values) - min(values) or 1.0 for values in (xs, ys))
     scale, left, top = (WIDTH - 12) / max(across, down), min(xs), max(ys)
     parts = [
-        f'<circle class="dot {kind}" cx="{6 + (x - left) * scale:.1f}" cy="{6 + (top - y) * scale:.1f}" r="2.4"/>'
+        f'<circle class="{kind}" cx="{6 + (x - left) * scale:.1f}" cy="{6 + (top - y) * scale:.1f}" r="2.4"/>'
         for kind, points in groups
         for x, y in points
     ]

@@ -12,11 +12,10 @@ import numpy as np
 from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
 from eotune.metrics.intervals import Estimate, paired_difference, percentile_interval
-from eotune.metrics.retrieval import recall_samples
 from eotune.runs.averages import Average, average
 from eotune.runs.finished import FinishedRun, read_run
 from eotune.runs.grid import text_of
-from eotune.runs.measure import BOOTSTRAP_SEED
+from eotune.runs.resampled import resampled
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,12 @@ class Comparison:
         return asdict(self)
 
 
-def compare(paths: Sequence[Path], *, metric: str = "mR") -> Comparison:
+def compare(paths: Sequence[Path], *, metric: str | None = None) -> Comparison:
     """Compare finished runs by a metric of the test split; runs that differ in the seed alone form a group.
 
     Args:
         paths: Run directories; the first one's group is what the others are set against.
-        metric: Its name in metrics.json.
+        metric: Its name in metrics.json; by default what runs of the task are judged by.
 
     Raises:
         InputError: One is no finished run, was measured on other data or for another task, does not have the metric,
@@ -106,6 +105,7 @@ def compare(paths: Sequence[Path], *, metric: str = "mR") -> Comparison:
     if not runs:
         raise InputError("nothing to compare", remedy="name run directories")
     _refuse_strangers(runs)
+    metric = metric or runs[0].recipe.task.primary
     for run in runs:
         if run.row(metric) is None:
             known = [row["metric"] for row in run.rows if (row["split"], row["model"]) == ("test", "adapted")]
@@ -224,16 +224,11 @@ def _over_images(
     """Return the interval of the mean difference where test images are drawn again, the same ones for every run."""
     means = []
     for side in (after, before):
-        samples = [_samples(run, metric) for run in side]
+        samples = [resampled(run, metric) for run in side]
         if any(one is None for one in samples):
             return None
         means.append(np.mean([one for one in samples if one is not None], axis=0))
     return percentile_interval(means[0] - means[1])
-
-
-def _samples(run: FinishedRun, metric: str) -> np.ndarray | None:
-    kept = run.ranks()
-    return None if kept is None else recall_samples(*kept, seed=BOOTSTRAP_SEED).get(metric)
 
 
 def _cautions(runs: Sequence[FinishedRun], groups: Sequence[Group]) -> Iterable[str]:

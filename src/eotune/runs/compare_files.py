@@ -9,8 +9,8 @@ from eotune.core.files import write_text
 from eotune.core.lookup import nearest
 from eotune.runs.charts import Bar, Point, cost_chart, interval_bars
 from eotune.runs.compare import Comparison, Group
+from eotune.runs.figures import duration
 from eotune.runs.page import Cell, Page
-from eotune.runs.report import duration
 from eotune.runs.tables import csv_text, markdown_table
 
 _LONGEST = 22  # characters beside a bar; longer labels are numbered instead

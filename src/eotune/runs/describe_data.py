@@ -11,26 +11,25 @@ from eotune.core.progress import say
 from eotune.data.captions import listed_error
 from eotune.data.inventory import Inventory
 from eotune.data.leaks import LONG_CAPTION
-from eotune.runs.recipe import Recipe
 from eotune.runs.workshop import Workshop
-from eotune.tasks.retrieval import CaptionData, RetrievalData
+from eotune.tasks.retrieval import CaptionData, RetrievalConfig, RetrievalData
 from eotune.training.processes import is_main
 
 SPLITS = ("train", "validation", "test", "retention")
 _PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"), ("train", "retention"))
 
 
-def describe_data(recipe: Recipe, data: RetrievalData, workshop: Workshop) -> dict[str, Any]:
+def describe_data(task: RetrievalConfig, data: RetrievalData, workshop: Workshop) -> dict[str, Any]:
     """Return data.json: files with checksums, sizes and checksums of splits, and what they share.
 
     Raises:
         InputError: Images cannot be read.
     """
     splits = [split for split in SPLITS if getattr(data, split) is not None]
-    configs = [getattr(recipe.task, split) for split in splits]
+    configs = [getattr(task, split) for split in splits]
     files = {str(one.captions): sha256(one.captions) for one in configs if isinstance(one, CaptionData)}
     taken = {
-        split: workshop.inventory(getattr(data, split), bands=recipe.task.bands(split))  # type: ignore[arg-type]
+        split: workshop.inventory(getattr(data, split), bands=task.bands(split))  # type: ignore[arg-type]
         for split in splits
     }
     problems = [problem for inventory in taken.values() for problem in inventory.problems]

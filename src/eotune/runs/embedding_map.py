@@ -1,7 +1,8 @@
 """A map of the test split's embeddings: both modalities in one plane, before and after adapting."""
 
 import csv
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from eotune.runs.measure import MODELS
 from eotune.runs.tables import csv_text
 
 MODALITIES = ("image", "text")
-Planes = Mapping[tuple[str, str], np.ndarray]  # (n, 2) by model and modality
+Planes = Mapping[tuple[str, ...], np.ndarray]  # (n, 2) by model and modality, or what else points are told apart by
 _MOST = 300  # images, each with its first caption: beyond, points cover one another
 _FEWEST = 5
 
@@ -31,37 +32,38 @@ def embedding_map(path: Path) -> Planes:
         drawn = np.sort(np.random.default_rng(0).permutation(len(first))[:_MOST])
         if len(drawn) < _FEWEST:
             return {}
-        found: dict[tuple[str, str], np.ndarray] = {}
+        found: dict[tuple[str, ...], np.ndarray] = {}
         for model in MODELS:
             name = model.replace("-", "_")
             both = np.concatenate([arrays[f"{name}_image"][drawn], arrays[f"{name}_text"][first[drawn]]])
-            plane = _plane(both.astype(np.float32))
+            plane = lay_out(both.astype(np.float32))
             found |= dict(zip(((model, modality) for modality in MODALITIES), np.split(plane, 2), strict=True))
     return found
 
 
-def write_map(path: Path, planes: Planes) -> None:
-    """Write a map as CSV, a line a point; :func:`read_map` reads it back."""
+def write_map(path: Path, planes: Planes, names: Sequence[str] = ("model", "modality")) -> None:
+    """Write a map as CSV, a line a point; :func:`read_map` reads it back. ``names`` are of the parts of its keys."""
     rows = [
         (*key, number, round(float(x), 3), round(float(y), 3))
         for key, points in planes.items()
         for number, (x, y) in enumerate(points)
     ]
-    write_text(path, csv_text(("model", "modality", "number", "x", "y"), rows))
+    write_text(path, csv_text((*names, "number", "x", "y"), rows))
 
 
 def read_map(path: Path) -> Planes:
     """Read what :func:`write_map` wrote; nothing where it wrote none."""
     if not path.is_file():
         return {}
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            points.setdefault((row["model"], row["modality"]), []).append((float(row["x"]), float(row["y"])))
+        for *key, _, x, y in itertools.islice(csv.reader(stream), 1, None):
+            points.setdefault(tuple(key), []).append((float(x), float(y)))
     return {key: np.array(found) for key, found in points.items()}
 
 
-def _plane(vectors: np.ndarray) -> np.ndarray:
+def lay_out(vectors: np.ndarray) -> np.ndarray:
+    """Return a plane ``(n, 2)`` of vectors ``(n, d)``, by t-SNE of their cosine distances; n is at least 5."""
     from sklearn.manifold import TSNE
 
     if not np.ptp(vectors, axis=0).any():  # a collapsed model: one point, without the components to start from

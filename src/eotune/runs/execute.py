@@ -12,17 +12,18 @@ from eotune.core.errors import InputError
 from eotune.core.files import write_json
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed, seed_everything
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods.adapted import ADAPTER, save_adapted
-from eotune.methods.base import Method, parameter_counts
+from eotune.methods.base import Method, Phase, parameter_counts
 from eotune.methods.by_name import create
 from eotune.runs.describe_data import judge_leaks
 from eotune.runs.directory import FINISHED, RunDirectory
 from eotune.runs.environment import environment
 from eotune.runs.job import Job, open_job
 from eotune.runs.recipe import Recipe
-from eotune.runs.report import REPORT
+from eotune.runs.run_files import REPORT
 from eotune.runs.workshop import Workshop
+from eotune.training.config import TrainingConfig
 from eotune.training.fit import FitResult, fit, peak_memory_mb
 from eotune.training.processes import from_main, is_main, join_processes
 from eotune.training.trackers import check_trackers, tracker_callbacks
@@ -71,6 +72,7 @@ def execute(
     seed_everything(recipe.seed)
     encoder = job.encoder()
     method = create(recipe.method)
+    job.check(method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
     with RunDirectory.open(out, resume=resume) as run:
         missing = _unmeasured(job, run, splits)
@@ -86,7 +88,7 @@ def execute(
             run.log("start", resumed=resume, method=recipe.method["name"], seed=recipe.seed)
             fits = _train(job, encoder, method, run, resume=resume)
             if is_main():
-                save_adapted(run.path, method, encoder)
+                job.keep(save_adapted(run.path, method, encoder))
         if not is_main():
             return []
         rows = [row for split in missing for row in job.measure(split, encoder, run.path)]
@@ -109,7 +111,7 @@ def check_machine(recipe: Recipe) -> None:
         raise InputError("training.device is cuda, but no GPU is visible", remedy="set training.device to auto or cpu")
 
 
-def _unmeasured(job: Job, run: RunDirectory, splits: Sequence[str]) -> list[str]:
+def _unmeasured(job: Job[Any], run: RunDirectory, splits: Sequence[str]) -> list[str]:
     """Return the splits that are yet to be measured; what is drawn from the test split's figures belongs to it."""
     rows = run.metrics() if run.finished and is_main() else []
     done = {row["split"] for row in rows} - (set() if (run.path / REPORT).is_file() else {"test"})
@@ -117,13 +119,12 @@ def _unmeasured(job: Job, run: RunDirectory, splits: Sequence[str]) -> list[str]
     return from_main([*missing, *job.beside_test] if "test" in missing else missing)
 
 
-def _train(job: Job, encoder: DualEncoder, method: Method, run: RunDirectory, *, resume: bool) -> list[FitResult]:
-    recipe, training = job.recipe, job.recipe.training
-    phases = method.phases()
-    if phases and training.gradient_checkpointing:
+def _train(job: Job[Any], encoder: Encoder, method: Method, run: RunDirectory, *, resume: bool) -> list[FitResult]:
+    recipe, phases = job.recipe, method.phases()
+    if phases and recipe.training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
     fits = []
-    for phase in phases:
+    for phase, training in zip(phases, phase_settings(job.recipe.training, phases), strict=True):
         folder = run.path / "checkpoints" / phase.name
         work = job.work(phase, encoder, method, folder)
         run.log("phase", name=phase.name)
@@ -144,8 +145,36 @@ def _train(job: Job, encoder: DualEncoder, method: Method, run: RunDirectory, *,
     return fits
 
 
+def phase_settings(training: TrainingConfig, phases: Sequence[Phase]) -> list[TrainingConfig]:
+    """Divide the epochs of a run, and its steps where they are limited, among the phases.
+
+    Raises:
+        InputError: There are fewer epochs, or steps, than phases.
+
+    Example:
+        >>> phases = [Phase("first", share=0.5), Phase("second", share=0.5)]
+        >>> [one.epochs for one in phase_settings(TrainingConfig(epochs=5), phases)]
+        [2.0, 3.0]
+    """
+    if len(phases) < 2:
+        return [training] * len(phases)
+    limited = training.max_steps is not None
+    name, total = ("max_steps", float(training.max_steps or 0)) if limited else ("epochs", training.epochs)
+    if total < len(phases):
+        raise InputError(
+            f"training.{name} {total:g} is too few for {len(phases)} phases", remedy=f"give at least {len(phases)}"
+        )
+    settings, left = [], total
+    for number, phase in enumerate(phases):
+        later = len(phases) - 1 - number
+        part = left if later == 0 else float(min(max(1, round(phase.share * total)), left - later))
+        settings.append(training.model_copy(update={name: int(part) if limited else part}))
+        left -= part
+    return settings
+
+
 def _summarise(
-    encoder: DualEncoder, fits: list[FitResult], run: RunDirectory, *, seconds: float, own_process: bool
+    encoder: Encoder, fits: list[FitResult], run: RunDirectory, *, seconds: float, own_process: bool
 ) -> None:
     """Write summary.json: parameters, time, memory."""
     counts = parameter_counts(encoder)
@@ -167,7 +196,7 @@ def _summarise(
     run.log("end", seconds=summary["seconds"], peak_memory_mb=summary["peak_memory_mb"])
 
 
-def _finish(job: Job, rows: list[dict[str, Any]], run: RunDirectory) -> None:
+def _finish(job: Job[Any], rows: list[dict[str, Any]], run: RunDirectory) -> None:
     """Write metrics.json, the last of the data, then what is drawn from the test split."""
     write_json(run.path / FINISHED, rows)
     if any(row["primary"] for row in rows):

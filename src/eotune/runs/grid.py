@@ -17,6 +17,7 @@ from eotune.core.config import Config, parse, problems_error
 from eotune.core.errors import InputError, shown
 from eotune.runs.recipe import SWEEP, Recipe, parse_recipe, read_values, recipe_problems, set_value
 
+_CASE = "case"
 _LONGEST = 100  # characters of a point's name; file systems take 255 for a name
 _SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -81,10 +82,13 @@ class SweepSection(Config):
 
     Attributes:
         grid: The values of each setting that varies, by its dotted key.
+        cases: Settings that change together, by dotted keys, under a name each: methods that differ in more than one.
+            They are combined with the grid.
         seeds: What each point is repeated with; the recipe's own seed where not given.
     """
 
     grid: dict[str, list[Any]] = Field(default_factory=dict)
+    cases: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[Annotated[int, Field(ge=0)]] | None = None
 
 
@@ -103,13 +107,15 @@ def make_plan(recipe: Path, grid: Sequence[str] = (), seeds: str | None = None, 
     values = read_values(recipe, overrides)
     section = _section(values.pop(SWEEP, {}), str(recipe))
     axes = parse_axes(grid, section.grid, source=str(recipe))
+    if section.cases:
+        axes = (Axis(_CASE, _CASE, tuple(section.cases)), *axes)
     if not axes and seeds is None and section.seeds is None:
         raise InputError("nothing to sweep over", remedy="give --grid KEY=V,V or --seeds 0,1,2")
     points = [dict(zip((axis.key for axis in axes), chosen, strict=True)) for chosen in _combinations(axes)]
     settings = []
     for point in points:
         settings.append(copy.deepcopy(values))
-        for key, value in point.items():
+        for key, value in _spelt_out(point, section.cases):
             set_value(settings[-1], key, copy.deepcopy(value))
     problems = list(dict.fromkeys(problem for one in settings for problem in recipe_problems(one)))
     if problems:
@@ -234,6 +240,12 @@ def _checked(key: str, values: Sequence[Any], where: str) -> tuple[Any, ...]:
     if len(set(written)) < len(written):
         raise InputError(f"{where}: a value stands twice", remedy="name each once")
     return numbers
+
+
+def _spelt_out(point: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Any]]:
+    """Yield the settings of a grid point; those of its case come first."""
+    for key, value in point.items():
+        yield from cases[value].items() if cases and key == _CASE else [(key, value)]
 
 
 def _combinations(axes: Sequence[Axis]) -> Iterable[tuple[Any, ...]]:

@@ -2,19 +2,25 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from eotune.core.lookup import resolve
-from eotune.encoders.base import DualEncoder
+from eotune.encoders.base import Encoder
 from eotune.methods.base import Method, Phase
 from eotune.runs.recipe import Recipe
 from eotune.runs.workshop import Workshop
 from eotune.training.trainer import Work
 
-_JOBS = {"retrieval": "eotune.runs.retrieval_job:RetrievalJob"}
+_JOBS = {
+    "retrieval": "eotune.runs.retrieval_job:RetrievalJob",
+    "long_tail": "eotune.runs.long_tail_job:LongTailJob",
+}
 
 
-class Job(ABC):
+EncoderType = TypeVar("EncoderType", bound=Encoder)
+
+
+class Job(ABC, Generic[EncoderType]):
     """One task's part of a run. :func:`~eotune.runs.execute.execute` calls its methods in the order they stand here.
 
     Making one reads the data.
@@ -50,12 +56,28 @@ class Job(ABC):
             InputError: Images cannot be read.
         """
 
+    @classmethod
     @abstractmethod
-    def encoder(self) -> DualEncoder:
-        """Return the pretrained encoder, to be changed."""
+    def pretrained(cls, recipe: Recipe, workshop: Workshop) -> EncoderType:
+        """Return the pretrained encoder as it is whatever the data, to be changed.
+
+        Raises:
+            InputError: It cannot be read.
+        """
 
     @abstractmethod
-    def work(self, phase: Phase, encoder: DualEncoder, method: Method, folder: Path) -> Work:
+    def encoder(self) -> EncoderType:
+        """Return the pretrained encoder, to be changed."""
+
+    def check(self, method: Method) -> None:
+        """Refuse a method that is none for the task.
+
+        Raises:
+            InputError: It is none.
+        """
+
+    @abstractmethod
+    def work(self, phase: Phase, encoder: EncoderType, method: Method, folder: Path) -> Work:
         """Return what a phase trains, on what and towards what.
 
         Args:
@@ -65,8 +87,12 @@ class Job(ABC):
             folder: Holds the phase's checkpoints; what must outlast an interruption is kept there.
         """
 
+    def keep(self, adapter: Path) -> None:
+        """Write into the saved adapter's folder what else it takes to use it."""
+        del adapter  # most tasks need nothing
+
     @abstractmethod
-    def measure(self, split: str, encoder: DualEncoder, run: Path) -> list[dict[str, Any]]:
+    def measure(self, split: str, encoder: EncoderType, run: Path) -> list[dict[str, Any]]:
         """Return the rows of metrics.json for a split; write what is kept of it into ``run``."""
 
     @abstractmethod
@@ -74,11 +100,16 @@ class Job(ABC):
         """Write plots, model card and report from the files of a measured run."""
 
 
-def open_job(recipe: Recipe, workshop: Workshop) -> Job:
+def job_of(recipe: Recipe) -> type[Job[Any]]:
+    """Return the kind of job of the recipe's task."""
+    kind: type[Job[Any]] = resolve(_JOBS[recipe.task.name])
+    return kind
+
+
+def open_job(recipe: Recipe, workshop: Workshop) -> Job[Any]:
     """Return the job of the recipe's task; its data are read.
 
     Raises:
         InputError: The data are wrong.
     """
-    kind: type[Job] = resolve(_JOBS[recipe.task.name])
-    return kind(recipe, workshop)
+    return job_of(recipe)(recipe, workshop)

@@ -99,17 +99,24 @@ class Page:
         kind = ' class="wrap"' if wrap else ""
         self._parts.append(f'<div class="scroll"><table{kind}>{top}<tbody>{body}</tbody></table></div>')
 
-    def charts(self, charts: Iterable[tuple[str, str]], *, legend: tuple[str, str] | None = None) -> None:
+    def charts(
+        self,
+        charts: Iterable[tuple[str, str]],
+        *,
+        legend: Sequence[str] = (),
+        kinds: Sequence[str] = ("base", "main"),
+    ) -> None:
         """Add charts side by side.
 
         Args:
             charts: (caption, drawing of :mod:`eotune.runs.charts`).
-            legend: What the grey and the coloured bars are.
+            legend: What the marks of each of ``kinds`` are.
+            kinds: Of marks: by default the grey and the coloured ones.
         """
         if legend:
             names = "".join(
                 f'<span><i class="{kind}"></i>{html.escape(name)}</span>'
-                for kind, name in zip(("base", "main"), legend, strict=True)
+                for kind, name in zip(kinds, legend, strict=True)
             )
             self._parts.append(f'<div class="legend">{names}</div>')
         body = "".join(
@@ -117,6 +124,13 @@ class Page:
             for caption, drawing in charts
         )
         self._parts.append(f'<div class="charts">{body}</div>')
+
+    def wide_chart(self, caption: str, drawing: str) -> None:
+        """Add a chart as wide as it is drawn; on a narrow screen it scrolls."""
+        self._parts.append(
+            f'<figure class="panel wide"><figcaption>{html.escape(caption)}</figcaption>'
+            f'<div class="scroll">{drawing}</div></figure>'
+        )
 
     def query(self, words: str, note: str, results: Iterable[Picture], *, sought: Picture | None = None) -> None:
         """Add a text query with the images found, and the image it belongs to in front where that is given."""

@@ -2,19 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from eotune.core.config import Config, parse, problems_error, validation_problems
 from eotune.core.errors import InputError
 from eotune.methods.by_name import method_problems
+from eotune.tasks.long_tail import LongTailConfig
+from eotune.tasks.long_tail_objective import LongTailObjectiveConfig
 from eotune.tasks.objective import ObjectiveConfig
 from eotune.tasks.retrieval import RetrievalConfig
 from eotune.training.config import TrainingConfig
 
 SWEEP = "sweep"  # the section of a recipe that describes many runs
+
+_OBJECTIVES: dict[str, type[Config]] = {"retrieval": ObjectiveConfig, "long_tail": LongTailObjectiveConfig}
+_PATHS = ("captions", "path", "images", "listed")  # keys under which a split names files
+
+
+def _task_name(value: Any) -> Any:
+    return value.get("name", "retrieval") if isinstance(value, Mapping) else getattr(value, "name", None)
+
+
+TaskConfig = Annotated[
+    Annotated[RetrievalConfig, Tag("retrieval")] | Annotated[LongTailConfig, Tag("long_tail")],
+    Discriminator(_task_name),
+]
 
 
 class EncoderConfig(Config):
@@ -35,7 +50,7 @@ class Recipe(Config):
     Attributes:
         name: Of the run, and of its directory under runs/.
         seed: Of order, augmentation, initialisation and resampling.
-        task: Data and objective.
+        task: Data and objective; its ``name`` is ``retrieval``, where it has none, or ``long_tail``.
         encoder: What is adapted.
         method: How; ``name`` chooses a file in ``eotune.methods``, the rest are its settings.
         training: Settings of the optimisation.
@@ -43,7 +58,7 @@ class Recipe(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
-    task: RetrievalConfig
+    task: TaskConfig
     encoder: EncoderConfig
     method: dict[str, Any]
     training: TrainingConfig = TrainingConfig()
@@ -57,10 +72,8 @@ class Recipe(Config):
         """Return the resolved recipe: every default written out, every path absolute."""
         values = self.model_dump(mode="json")
         for data in values["task"].values():
-            if isinstance(data, dict) and "captions" in data:
-                for key in ("captions", "images", "listed"):
-                    if data[key] is not None:
-                        data[key] = str(Path(data[key]).absolute())
+            if isinstance(data, dict) and ("captions" in data or "path" in data):
+                data |= {key: str(Path(data[key]).absolute()) for key in _PATHS if data.get(key) is not None}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
@@ -102,7 +115,8 @@ def recipe_problems(values: Mapping[str, Any]) -> list[str]:
         problems += method_problems(method)
     task = values.get("task")
     if isinstance(task, Mapping) and isinstance(task.get("objective"), Mapping):
-        problems += validation_problems(ObjectiveConfig, task["objective"], prefix="task.objective")
+        kind = _OBJECTIVES.get(_task_name(task))
+        problems += validation_problems(kind, task["objective"], prefix="task.objective") if kind else []
     return problems
 
 

@@ -1,114 +1,32 @@
 """report.html of a run, made from the files of its directory alone."""
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from eotune.core.files import read_json, write_text
-from eotune.runs.charts import Bar, cloud, interval_bars, line_chart
-from eotune.runs.directory import read_log
+from eotune.core.files import write_text
+from eotune.runs.charts import Bar, cloud, interval_bars
 from eotune.runs.embedding_map import read_map
+from eotune.runs.figures import cell
+from eotune.runs.learning import learning_curves, learning_section
 from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import EMBEDDING_MAP, RECALLS
+from eotune.runs.report_sections import Card, cost_cards, leak_cautions, make_it_again, shared_between_splits
+from eotune.runs.run_files import REPORT, RunFiles
 
-REPORT = "report.html"  # the last file that a run writes
 _DIRECTIONS = (("i2t", "Image to text"), ("t2i", "Text to image"))
-_LEAKS = (
-    ("shared_images", "equal images"),
-    ("near_images", "near-equal images"),
-    ("images_with_shared_caption", "with a shared caption"),
-    ("images_with_shared_long_caption", "with a shared long caption"),
-)
-
-
-@dataclass(frozen=True)
-class RunFiles:
-    """What a run directory says."""
-
-    path: Path
-    recipe_text: str
-    recipe: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
-    summary: Mapping[str, Any]
-    data: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    log: Sequence[Mapping[str, Any]]
-    queries: Sequence[Mapping[str, Any]]
-
-    @classmethod
-    def read(cls, run: Path) -> "RunFiles":
-        """Read the files of a finished run.
-
-        Raises:
-            InputError: One is missing or broken.
-        """
-        recipe_text = (run / "recipe.yaml").read_text(encoding="utf-8")
-        queries = run / "queries.json"
-        return cls(
-            path=run,
-            recipe_text=recipe_text,
-            recipe=yaml.safe_load(recipe_text),
-            rows=read_json(run / "metrics.json"),
-            summary=read_json(run / "summary.json"),
-            data=read_json(run / "data.json"),
-            environment=read_json(run / "environment.json"),
-            log=read_log(run / "log.jsonl"),
-            queries=read_json(queries) if queries.is_file() else [],
-        )
-
-    def row(self, metric: str, *, split: str = "test", model: str = "adapted") -> Mapping[str, Any] | None:
-        """Return one row of metrics.json, or None."""
-        return find(self.rows, metric, split=split, model=model)
-
-    @property
-    def primary(self) -> Mapping[str, Any]:
-        """The row that the run is judged by."""
-        return next(row for row in self.rows if row["primary"])
-
-
-def find(rows: Sequence[Mapping[str, Any]], metric: str, *, split: str, model: str) -> Mapping[str, Any] | None:
-    """Return the row of a metric, or None."""
-    return next((r for r in rows if (r["metric"], r["split"], r["model"]) == (metric, split, model)), None)
-
-
-def figure(rows: Sequence[Mapping[str, Any]], metric: str, *, split: str, model: str) -> str:
-    """Return one figure with its interval, as text; a dash where it is not there."""
-    return " ".join(part for part in cell(find(rows, metric, split=split, model=model)) if part)
-
-
-def cell(row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return a row's value and its interval, for a table; those of a gain with their signs."""
-    if row is None:
-        return "–", ""
-    sign = "+" if row["model"] == "gain" else ""
-    interval = "" if row["low"] is None else f"[{row['low']:{sign}.2f}, {row['high']:{sign}.2f}]"
-    return f"{row['value']:{sign}.2f}", interval
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as one reads it.
-
-    Example:
-        >>> [duration(s) for s in (0, 8.2, 75, 4020)]
-        ['0 s', '8.2 s', '1 min 15 s', '1 h 07 min']
-    """
-    if seconds < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + " s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+_LEAKS = {
+    "shared_images": "equal images",
+    "near_images": "near-equal images",
+    "images_with_shared_caption": "with a shared caption",
+    "images_with_shared_long_caption": "with a shared long caption",
+}
 
 
 def write_report(run: Path) -> None:
     """Write report.html: figures with intervals, curves, examples, data, how to load it and make it again."""
     files = RunFiles.read(run)
-    recipe, environment = files.recipe, files.environment
+    recipe = files.recipe
     page = Page(
         recipe["name"],
         f"{recipe['encoder']['name']} adapted by {recipe['method']['name']} to image-text retrieval. The best epoch "
@@ -120,35 +38,20 @@ def write_report(run: Path) -> None:
         page.text(caution, warning=True)
     _recall(page, files)
     _retention(page, files)
-    _learning(page, files)
+    before = files.row("mR", split="validation", model="zero-shot")
+    curves = learning_curves(files.log, "mR")
+    learning_section(page, curves, "mR", baseline=(before["value"], "zero-shot") if before else None)
     _examples(page, files)
     _data(page, files)
     _space(page, files)
     _use(page, files)
-    page.section("Make it again")
-    page.code(f"eotune run {run.name}/recipe.yaml --out {run.name}-again")
-    page.code(files.recipe_text, summary="recipe.yaml, every default written out")
-    made = [
-        ("command", shlex.join(environment["command"])), ("commit", str(environment["commit"])),
-        ("python", environment["python"]), ("platform", environment["platform"]),
-        ("processor", f"{environment['processor']}, {environment['threads']} threads"),
-        ("devices", ", ".join(environment["devices"])),
-        *((name, str(version)) for name, version in environment["packages"].items()),
-    ]  # fmt: skip
-    page.table(["", ""], made, wrap=True)
+    make_it_again(page, files)
     write_text(run / REPORT, page.render())
 
 
 def cautions(files: RunFiles) -> Iterator[str]:
     """Yield what a reader should know before quoting the figures."""
-    leak = files.data["leaks"].get("train and test", {})
-    if leak.get("shared_images"):
-        yield (
-            f"{leak['shared_images']:,} of {leak['images']:,} test images also stand in training, pixel for pixel: "
-            "the test figures are too good by that."
-        )
-    if leak.get("near_images"):
-        yield f"{leak['near_images']:,} of {leak['images']:,} test images look the same as a training image."
+    yield from leak_cautions(files.data)
     gain = files.row("mR", model="gain")
     if gain and files.summary["trainable_parameters"]:
         if gain["high"] < 0:
@@ -164,7 +67,7 @@ def cautions(files: RunFiles) -> Iterator[str]:
         )
 
 
-def _headline(files: RunFiles) -> list[tuple[str, str, str]]:
+def _headline(files: RunFiles) -> list[Card]:
     summary = files.summary
     value, interval = cell(files.primary)
     cards = [("Test mR, mean of six recalls", f"{value} %", f"95 % interval {interval}" if interval else "")]
@@ -177,17 +80,7 @@ def _headline(files: RunFiles) -> list[tuple[str, str, str]]:
     if kept := files.row("mR", split="retention", model="gain"):
         value, interval = cell(kept)
         cards.append(("Retention, mR", value, f"95 % interval {interval}, on {kept['dataset']}"))
-    trainable, total = summary["trainable_parameters"], summary["total_parameters"]
-    cards.append(("Parameters trained", f"{trainable:,}", f"{100 * trainable / total:.2f} % of {total:,}"))
-    step = summary.get("step_seconds")
-    cards.append(
-        (
-            "Training",
-            duration(summary.get("training_seconds", summary["seconds"])),
-            (f"{step * 1000:.0f} ms a step · " if step else "") + f"peak memory {summary['peak_memory_mb']:,.0f} MiB",
-        )
-    )
-    return cards
+    return cards + cost_cards(summary)
 
 
 def _recall(page: Page, files: RunFiles) -> None:
@@ -242,29 +135,6 @@ def _retention(page: Page, files: RunFiles) -> None:
     page.table(["retention, %", *MODELS, "gain"], body, strong=-1)
 
 
-def _learning(page: Page, files: RunFiles) -> None:
-    steps = [(e["epoch"], e["loss"]) for e in files.log if e["event"] == "step"]
-    scores = [(e["epoch"], e["metrics"]["mR"]) for e in files.log if e["event"] == "evaluation"]
-    if not steps and not scores:
-        return
-    page.section("Learning", "The weights of the best validation epoch are the ones kept and tested.")
-    charts = []
-    if steps:
-        charts.append(("Training loss", line_chart(steps, title="training loss by epoch", x_label="epoch")))
-    if scores:
-        before = files.row("mR", split="validation", model="zero-shot")
-        drawing = line_chart(
-            scores,
-            title="validation mR by epoch",
-            x_label="epoch",
-            mark=max(scores, key=lambda score: score[1]),
-            baseline=(before["value"], "zero-shot") if before else None,
-            dots=True,
-        )
-        charts.append(("Validation mR, %", drawing))
-    page.charts(charts)
-
-
 def _examples(page: Page, files: RunFiles) -> None:
     if not files.queries:
         return
@@ -295,21 +165,8 @@ def _data(page: Page, files: RunFiles) -> None:
             for name, s in data["splits"].items()
         ],
     )
-    page.heading("What the splits share")
-    page.text("Images of the second split that stand, or whose captions stand, in the first one.")
-    page.table(
-        ["", *(name for _, name in _LEAKS)],
-        [[pair, *(f"{found.get(key, 0):,}" for key, _ in _LEAKS)] for pair, found in data["leaks"].items()],
-    )
-    examples = [
-        f"{pair}, {kind.replace('_', ' ')}\n" + "\n".join(f"  {one}" for one in listed)
-        for pair, found in data["leaks"].items()
-        for kind, listed in found.get("examples", {}).items()
-        if listed
-    ]
-    if examples:
-        page.code("\n\n".join(examples), summary="a few of each")
-    page.code("\n".join(f"{digest}  {name}" for name, digest in data["files"].items()), summary="files and SHA-256")
+    note = "Images of the second split that stand, or whose captions stand, in the first one."
+    shared_between_splits(page, data, _LEAKS, note=note)
 
 
 def _space(page: Page, files: RunFiles) -> None:
@@ -337,7 +194,7 @@ def _space(page: Page, files: RunFiles) -> None:
             (
                 model,
                 cloud(
-                    [("base", planes[model, "text"].tolist()), ("main", planes[model, "image"].tolist())],
+                    [("dot base", planes[model, "text"].tolist()), ("dot main", planes[model, "image"].tolist())],
                     title=f"map of image and text embeddings, {model}",
                 ),
             )

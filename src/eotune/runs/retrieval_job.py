@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from eotune.core.errors import InputError
 from eotune.encoders.base import DualEncoder
 from eotune.methods.base import Method, Phase
 from eotune.runs.card import write_card
@@ -16,32 +17,48 @@ from eotune.runs.report import write_report
 from eotune.runs.workshop import Workshop
 from eotune.tasks.features import FeatureTraining
 from eotune.tasks.image_training import ImageTraining
-from eotune.tasks.retrieval import read_data
+from eotune.tasks.retrieval import RetrievalConfig, read_data
 from eotune.training.trainer import Work
 
 
-class RetrievalJob(Job):
+class RetrievalJob(Job[DualEncoder]):
     """Pairs of images and captions, ranked in both directions."""
 
     unit = "pairs"
 
     def __init__(self, recipe: Recipe, workshop: Workshop) -> None:
         super().__init__(recipe, workshop)
+        if not isinstance(recipe.task, RetrievalConfig):
+            raise TypeError(f"a retrieval job of task {recipe.task.name}")
+        self.task = recipe.task
         self.data = read_data(recipe.task, recipe.seed)
         self._training = functools.cache(self._make_training)
 
     @property
     def beside_test(self) -> tuple[str, ...]:
         """The retention set, where there is one."""
-        return ("retention",) if self.recipe.task.retention else ()
+        return ("retention",) if self.task.retention else ()
 
     def description(self) -> dict[str, Any]:
         """Return data.json."""
-        return describe_data(self.recipe, self.data, self.workshop)
+        return describe_data(self.task, self.data, self.workshop)
+
+    @classmethod
+    def pretrained(cls, recipe: Recipe, workshop: Workshop) -> DualEncoder:
+        """Return the pretrained encoder, to be changed."""
+        return workshop.encoder(recipe.encoder)
 
     def encoder(self) -> DualEncoder:
         """Return the pretrained encoder, to be changed."""
-        return self.workshop.encoder(self.recipe.encoder)
+        return self.pretrained(self.recipe, self.workshop)
+
+    def check(self, method: Method) -> None:
+        """Refuse a method of labelled images."""
+        if method.needs_labels:
+            raise InputError(
+                f"method.name: {method.config.name} adapts to labelled images, not to image-text retrieval",
+                remedy="take lora or harma, or the task long_tail",
+            )
 
     def work(self, phase: Phase, encoder: DualEncoder, method: Method, folder: Path) -> Work:
         """Return what a phase trains: on images, or on embeddings where nothing in front of them moves."""
@@ -52,7 +69,7 @@ class RetrievalJob(Job):
     def measure(self, split: str, encoder: DualEncoder, run: Path) -> list[dict[str, Any]]:
         """Return the rows of a split; keep embeddings, ranks and examples of the test split."""
         recipe, images = self.recipe, self.workshop.images
-        captions, bands = getattr(self.data, split), recipe.task.bands(split)  # type: ignore[arg-type]
+        captions, bands = getattr(self.data, split), self.task.bands(split)  # type: ignore[arg-type]
         precision = recipe.training.precision
         ready = images.evaluation(captions, encoder, bands=bands, description=f"decoding {split}")
         pretrained = self.workshop.zero_shot(
@@ -73,4 +90,4 @@ class RetrievalJob(Job):
         self, kind: type[ImageTraining | FeatureTraining], encoder: DualEncoder
     ) -> ImageTraining | FeatureTraining:
         recipe = self.recipe
-        return kind(recipe.task, self.data, encoder, recipe.training, recipe.seed, self.workshop.images)
+        return kind(self.task, self.data, encoder, recipe.training, recipe.seed, self.workshop.images)

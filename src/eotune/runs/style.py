@@ -56,9 +56,17 @@ svg .whisker{stroke:var(--ink);stroke-width:1.2;opacity:.75}
 svg .curve{fill:none;stroke:var(--accent);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .dashed{stroke:var(--base);stroke-width:1.4;stroke-dasharray:4 3}
 svg .best{fill:var(--mark)}svg .dot{opacity:.75}svg text.best{font-weight:600}
+svg .mark{fill:var(--mark)}svg .link{stroke:var(--base);stroke-width:1.2}
+svg .ring{fill:none;stroke-width:1.3}svg .ring.main{stroke:var(--accent)}svg .ring.mark{stroke:var(--mark)}
+svg .bed{fill:none;stroke:var(--line)}svg .count{font-size:9px;fill:var(--ink);text-anchor:middle}
+svg .count.over{fill:var(--card)}
+.wide{width:fit-content;max-width:100%;margin:1rem 0}.wide .scroll{margin:0}
+.wide svg{width:auto;max-width:none}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;color:var(--soft);font-size:.85rem;margin:.6rem 0 0}
 .legend i{display:inline-block;width:.8rem;height:.8rem;border-radius:.2rem;margin-right:.4rem;vertical-align:-.06rem}
-.legend .base{background:var(--base)}.legend .main{background:var(--accent)}
+.legend .base{background:var(--base)}.legend .main{background:var(--accent)}.legend .mark{background:var(--mark)}
+.legend .ring{background:none;border:1.5px solid var(--accent);border-radius:50%}
+.legend .ring.mark{border-color:var(--mark)}.legend .dot{border-radius:50%}
 .scroll{overflow-x:auto;margin:.8rem 0 1.2rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:.45rem .7rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;

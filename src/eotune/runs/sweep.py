@@ -3,7 +3,7 @@
 import gc
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from eotune.methods.by_name import create
 from eotune.runs.directory import held, is_finished, recipe_differences
 from eotune.runs.execute import check_machine, execute
 from eotune.runs.grid import Plan, Trial, text_of
-from eotune.runs.job import open_job
+from eotune.runs.job import Job, job_of, open_job
 from eotune.runs.recipe import Recipe
 from eotune.runs.sweep_files import write_sweep_files
 from eotune.runs.sweep_result import FAILED, TRIALS, SweepResult, read_result
@@ -106,21 +106,23 @@ def _rehearse(plan: Plan, workshop: Workshop) -> None:
     """
     problems: list[str] = []
     seen = set()
+    jobs: dict[str, Job[Any]] = {}
+
+    def attempt(concerns: object, action: Callable[..., None], *arguments: Any) -> None:
+        if repr(concerns) in seen:
+            return
+        seen.add(repr(concerns))
+        try:
+            action(*arguments)
+        except InputError as error:
+            problems.append(str(error))
+
     for trial in _by_encoder(plan):
         recipe = trial.recipe
-        for attempt, concerns in (
-            (_read, (recipe.task, recipe.seed)),
-            (_apply, (recipe.encoder, recipe.method)),
-            (_check, (recipe.training,)),
-        ):
-            key = (attempt, repr(concerns))
-            if key in seen:
-                continue
-            seen.add(key)
-            try:
-                attempt(recipe, workshop)
-            except InputError as error:
-                problems.append(str(error))
+        key = repr((recipe.task, recipe.seed, recipe.encoder))
+        attempt(key, _read, recipe, workshop, jobs, key)
+        attempt((recipe.encoder, recipe.method), _apply, recipe, workshop, jobs.get(key))
+        attempt(recipe.training, check_machine, recipe)
     problems = list(dict.fromkeys(problems))
     if problems:
         listed = problems[0] if len(problems) == 1 else "".join(f"\n  - {problem}" for problem in problems)
@@ -133,18 +135,19 @@ def _by_encoder(plan: Plan) -> list[Trial]:
     return sorted(plan.trials, key=lambda trial: encoders.index(repr(trial.recipe.encoder)))
 
 
-def _read(recipe: Recipe, workshop: Workshop) -> None:
-    open_job(recipe, workshop).description()
+def _read(recipe: Recipe, workshop: Workshop, jobs: dict[str, Job[Any]], key: str) -> None:
+    job = open_job(recipe, workshop)
+    job.description()
+    jobs[key] = job
 
 
-def _apply(recipe: Recipe, workshop: Workshop) -> None:
-    encoder = workshop.encoder(recipe.encoder)
-    create(recipe.method).apply(encoder, seed=derive_seed(recipe.seed, "method"))
-
-
-def _check(recipe: Recipe, workshop: Workshop) -> None:
-    del workshop
-    check_machine(recipe)
+def _apply(recipe: Recipe, workshop: Workshop, job: Job[Any] | None) -> None:
+    """Apply a recipe's method to its encoder; where the data cannot be read, to what is pretrained."""
+    method = create(recipe.method)
+    if job is not None:
+        job.check(method)
+    encoder = job_of(recipe).pretrained(recipe, workshop) if job is None else job.encoder()
+    method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
 
 
 def _run(trial: Trial, out: Path, workshop: Workshop) -> None:

@@ -12,7 +12,6 @@ from eotune.runs.grid import Plan, text_of
 
 TRIALS = "trials"
 FAILED = "failed.json"
-METRIC = "mR"
 _LEARNING_RATE = "training.learning_rate"
 
 
@@ -98,9 +97,10 @@ def read_result(plan: Plan, out: Path) -> SweepResult:
     Raises:
         InputError: A file of a finished trial is broken.
     """
+    metric = plan.trials[0].recipe.task.primary
     points = []
     for number, settings in enumerate(plan.points):
-        trials = tuple(_trial(out, t.name, t.seed) for t in plan.trials if t.point == number)
+        trials = tuple(_trial(out, t.name, t.seed, metric) for t in plan.trials if t.point == number)
         validation, test = ([row for t in trials if (row := getattr(t, split))] for split in ("validation", "test"))
         points.append(
             PointResult(
@@ -111,7 +111,7 @@ def read_result(plan: Plan, out: Path) -> SweepResult:
     best = choose(points)
     warnings = [] if best is None else _at_edges(plan, best)
     return SweepResult(
-        plan.name, METRIC, {axis.name: axis.values for axis in plan.axes}, tuple(points), best, tuple(warnings)
+        plan.name, metric, {axis.name: axis.values for axis in plan.axes}, tuple(points), best, tuple(warnings)
     )
 
 
@@ -126,13 +126,13 @@ def choose(points: Sequence[PointResult]) -> int | None:
     return max(whole, key=lambda point: point.validation.value if point.validation else 0.0).number
 
 
-def _trial(out: Path, name: str, seed: int) -> TrialResult:
+def _trial(out: Path, name: str, seed: int, metric: str) -> TrialResult:
     folder = out / TRIALS / name
     if (folder / FAILED).is_file():
         return TrialResult(name, seed, None, None, str(read_json(folder / FAILED)["reason"]))
     rows = read_json(folder / FINISHED) if is_finished(folder) else []
     validation, test = (
-        next((r for r in rows if (r["metric"], r["split"], r["model"]) == (METRIC, split, "adapted")), None)
+        next((r for r in rows if (r["metric"], r["split"], r["model"]) == (metric, split, "adapted")), None)
         for split in ("validation", "test")
     )
     return TrialResult(name, seed, validation, test, None)

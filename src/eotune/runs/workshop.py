@@ -4,19 +4,24 @@ What does not fit in memory is made again, so figures never depend on what is sh
 """
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from eotune.data.band_statistics import BandStatistics
+from eotune.data.cache import ImageCache, ImageReader
 from eotune.data.captions import CaptionSet
 from eotune.data.duplicates import Fingerprint, normalised_caption
 from eotune.data.images import BandConfig
 from eotune.data.inventory import Inventory, take_inventory
 from eotune.data.leaks import LeakReport, leaks
-from eotune.encoders.base import DualEncoder
-from eotune.methods.adapted import load_model
+from eotune.encoders.base import DualEncoder, ImageEncoder
+from eotune.methods.adapted import load_image_model, load_model
 from eotune.runs.measure import Measured, measure
 from eotune.runs.recipe import EncoderConfig
+from eotune.tasks.labelled_images import image_features
 from eotune.tasks.retrieval import EvaluationSet
 from eotune.tasks.shared_images import SharedImages
 
@@ -39,6 +44,9 @@ class Workshop:
         self._fingerprints: dict[tuple[Path, str], Fingerprint] = {}
         self._leaks: dict[Hashable, LeakReport] = {}
         self._zero_shot: dict[Hashable, Measured] = {}
+        self._image_encoder: tuple[Hashable, ImageEncoder] | None = None
+        self._labelled: tuple[Hashable, ImageCache] | None = None
+        self._frozen: dict[Hashable, np.ndarray] = {}
 
     def encoder(self, config: EncoderConfig) -> DualEncoder:
         """Return a pretrained encoder that the caller may change."""
@@ -47,6 +55,48 @@ class Workshop:
             return copy.deepcopy(encoder)
         self._encoder = None
         return encoder
+
+    def image_encoder(self, config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:
+        """Return a pretrained image encoder that the caller may change, for the bands that it is given."""
+        key = (config, statistics)
+        if self._image_encoder is None or self._image_encoder[0] != key:
+            self._image_encoder = None
+            self._image_encoder = key, _image_encoder(config, statistics)
+        encoder = self._image_encoder[1]
+        if self.keep_encoder:
+            return copy.deepcopy(encoder)
+        self._image_encoder = None
+        return encoder
+
+    def labelled(self, paths: Sequence[Path], reader: ImageReader | None, *, max_side: int) -> ImageCache:
+        """Return labelled images, decoded as far as memory allows.
+
+        Raises:
+            InputError: Some cannot be read.
+        """
+        key = (reader, max_side)
+        if self._labelled is None or self._labelled[0] != key:
+            self._labelled = None
+            self._labelled = key, ImageCache([], read=reader, max_side=max_side)
+        cache = self._labelled[1].over(paths)
+        cache.fill()
+        return cache
+
+    def frozen_features(
+        self,
+        config: EncoderConfig,
+        statistics: BandStatistics | None,
+        cache: ImageCache,
+        *,
+        precision: str,
+        device: Any,
+    ) -> np.ndarray:
+        """Return the pretrained image encoder's features ``(n, d)``."""
+        key = (config, statistics, cache.paths, precision, str(device))
+        if key not in self._frozen:
+            encoder = self.image_encoder(config, statistics).to(device)
+            self._frozen[key] = image_features(encoder, cache, precision=precision, description="embedding, frozen")
+        return self._frozen[key]
 
     def zero_shot(
         self, config: EncoderConfig, ready: EvaluationSet, *, bands: BandConfig | None, precision: str, device: Any
@@ -87,3 +137,12 @@ class Workshop:
             self._encoder = None  # two large ones need not be in memory at once
             self._encoder = config, load_model(config.name, image_size=config.image_size)
         return self._encoder[1]
+
+
+def _image_encoder(config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:
+    if statistics is None:
+        return load_image_model(config.name, image_size=config.image_size)
+    names = statistics.names
+    encoder = load_image_model(config.name, image_size=config.image_size, channels=len(names), bands=names)
+    encoder.normalise_by(statistics.mean, statistics.std)
+    return encoder

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -92,6 +92,8 @@ class RetrievalConfig(Config):
         pairs: What an epoch is; see :class:`~eotune.tasks.pairs.PairDataset`.
         objective: Overrides of the method's own objective.
     """
+
+    primary: ClassVar[str] = "mR"
 
     name: Literal["retrieval"] = "retrieval"
     train: CaptionData

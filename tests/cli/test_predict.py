@@ -1,0 +1,129 @@
+import json
+import shutil
+
+import pytest
+
+from eotune.runs.execute import execute
+from eotune.runs.recipe import parse_recipe
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="session")
+def long_tail_run(scenes, tmp_path_factory):
+    """A finished run of classes, trained for two steps; not to be changed."""
+    task = {"name": "long_tail", **{split: {"path": str(scenes), "split": split} for split in SPLITS}}
+    values = {"name": "small", "task": task, "encoder": "tiny", "method": {"name": "lora", "rank": 2}}
+    out = tmp_path_factory.mktemp("long_tail") / "run"
+    execute(parse_recipe({**values, "training": {"batch_size": 8, "max_steps": 2}}), out)
+    return out
+
+
+@pytest.fixture
+def images(scenes, tmp_path):
+    """Four images of their own, the second of which cannot be read."""
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for number, path in enumerate(sorted((scenes.parent / "images").rglob("*_test_0.png"))[:4]):
+        shutil.copy(path, folder / f"{number}.png")
+    (folder / "1.png").write_bytes(b"no image")
+    return folder
+
+
+def test_classes_in_a_table(eotune, long_tail_run, images, tmp_path):
+    out = tmp_path / "out/classes.csv"
+    code, said, err = eotune("predict", long_tail_run, images / "0.png", f"{images}/[23].png", "--out", out, "--top", 2)
+    assert (code, err) == (0, "")
+    header, *lines = out.read_text().splitlines()
+    assert header == "image,class,probability,class_2,probability_2"
+    assert [line.split(",")[0] for line in lines] == [str(images / name) for name in ("0.png", "2.png", "3.png")]
+    assert said.startswith(f"{out}: 3 of 3 images, classifier ")
+    counts = {name: int(count) for count, name in (line.split() for line in said.splitlines()[1:])}
+    predicted = [line.split(",")[1] for line in lines]
+    assert counts == {name: predicted.count(name) for name in predicted}
+
+
+def test_a_bad_image_is_named_and_costs_the_others_nothing(eotune, long_tail_run, images, tmp_path):
+    out = tmp_path / "classes.geojson"
+    code, said, err = eotune("predict", long_tail_run, images, "--out", out, "--json", "--classifier", "balanced")
+    assert code == 1
+    summary = json.loads(said)
+    assert (summary["images"], summary["predicted"], summary["classifier"]) == (4, 3, "balanced")
+    assert sum(summary["counts"].values()) == 3
+    assert len(summary["problems"]) == 1
+    assert err.splitlines() == ["1 of 4 images could not be classified:", f"  - {summary['problems'][0]}"]
+    assert f"{images / '1.png'}: cannot be read as an image" in err
+    features = json.loads(out.read_text())["features"]
+    assert [feature["geometry"] for feature in features] == [None] * 3
+    assert [feature["properties"]["image"] for feature in features] == [str(images / f"{k}.png") for k in (0, 2, 3)]
+
+
+def test_an_existing_file_is_kept_unless_asked(eotune, long_tail_run, images, tmp_path):
+    out = tmp_path / "classes.jsonl"
+    out.write_text("old")
+    words = ("predict", long_tail_run, images / "0.png", "--out", out)
+    code, said, err = eotune(*words)
+    assert (code, said, err) == (2, "", f"error: {out}: is there already; choose another --out, or --overwrite\n")
+    assert out.read_text() == "old"
+    assert eotune(*words, "--overwrite", "--probabilities")[0] == 0
+    row = json.loads(out.read_text())
+    assert sum(value for key, value in row.items() if key.startswith("p_")) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"run": "gone"}, "gone: no such run directory"),
+        ({"images": "gone/*.tif"}, "gone/*.tif: leads to no image"),
+        ({"--out": "a.txt"}, "unknown format of --out a.txt: '.txt'"),
+        ({"--classifier": "best?"}, "unknown classifier in"),
+        ({"--batch-size": 0}, "batch"),
+    ],
+)
+def test_wrong_input_is_one_line(eotune, long_tail_run, images, tmp_path, monkeypatch, changed, says):
+    monkeypatch.chdir(tmp_path)
+    words = {"run": long_tail_run, "images": images, "--out": "a.csv"} | changed
+    options = [part for key, value in words.items() for part in ([key, value] if key.startswith("--") else [value])]
+    code, said, err = eotune("predict", *options)
+    assert (code, said) == (2, "")
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [images]
+
+
+def test_a_run_of_another_task_is_refused(eotune, write_recipe, scenes, images, tmp_path):
+    run = tmp_path / "run"
+    assert eotune("run", write_recipe(scenes, method={"name": "frozen"}), "--out", run)[0] == 0
+    code, said, err = eotune("predict", run, images, "--out", tmp_path / "a.csv")
+    assert (code, said) == (2, "")
+    assert err == f"error: {run}: its task is retrieval, which has no classes; name a run of long_tail\n"
+
+
+def test_a_run_is_evaluated_on_other_labels(eotune, long_tail_run, scenes):
+    words = ("evaluate", long_tail_run, "--task", "long_tail", "--data", scenes, "--split", "test")
+    code, said, err = eotune(*words, "--classifier", "probe", "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(said)
+    assert values["classifier"] == "probe"
+    assert values["images"] == 10
+    code, said, _ = eotune(*words, "--classifier", "probe")
+    assert f"macro_f1: {values['macro_f1']:.2f}\n" in said
+    assert "macro_f1_tail_interval: {:.2f} to {:.2f}\n".format(*values["macro_f1_tail_interval"]) in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("tiny", "--task", "long_tail"), "tiny: no such run directory; name a directory that eotune run made"),
+        (("tiny", "--task", "long-tail"), "unknown task 'long-tail'; did you mean 'long_tail'?"),
+        (("tiny", "--task", "long_tail", "--image-size", 32), "--image-size does not belong to --task long_tail"),
+        (("tiny", "--classifier", "probe"), "--classifier does not belong to --task retrieval"),
+    ],
+)
+def test_options_of_another_task_are_refused(eotune, scenes, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    code, said, err = eotune("evaluate", *words, "--data", scenes)
+    assert (code, said) == (2, "")
+    assert err.startswith(f"error: {says}")
+    assert err.count("\n") == 1
