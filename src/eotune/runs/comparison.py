@@ -6,9 +6,9 @@ from typing import Any
 
 from eotune.core.files import write_text
 from eotune.runs.charts import Bar, Point, cost_chart, interval_bars
+from eotune.runs.figures import duration
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import RECALLS
-from eotune.runs.report import duration
 
 _SMALL = 0.25  # share of the parameters below which a method counts as small
 
@@ -17,7 +17,14 @@ Sheet = tuple[str, Sequence[tuple[str, Sequence[Picture]]]]
 
 
 def write_comparison(
-    out: Path, rows: Sequence[Mapping[str, Any]], sheets: Sequence[Sheet] = (), *, title: str, lead: str, note: str = ""
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    sheets: Sequence[Sheet] = (),
+    *,
+    title: str,
+    lead: str,
+    note: str = "",
+    further: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write ``out``/report.html.
 
@@ -30,6 +37,7 @@ def write_comparison(
         title: Headline.
         lead: One sentence below it.
         note: What to keep in mind, in a box.
+        further: Other pages: (path from ``out``, what they show).
     """
     page = Page(title, lead, eyebrow="eotune · comparison")
     baseline, best = rows[0], max(rows, key=lambda row: float(row["value"]))
@@ -55,6 +63,10 @@ def write_comparison(
     page.section("The runs", "Each is a directory of its own, with recipe, adapter, model card and report.")
     for row in rows:
         page.link(f"{row['run']}/report.html", f"{row['method']}: {row['run']}/report.html")
+    if further:
+        page.section("Further")
+        for path, words in further:
+            page.link(path, words)
     write_text(out / "report.html", page.render())
 
 

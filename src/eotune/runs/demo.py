@@ -12,12 +12,15 @@ from eotune.data.captions import read_captions
 from eotune.data.scenes import write_dataset
 from eotune.methods.adapted import load_model
 from eotune.runs.comparison import write_comparison
+from eotune.runs.demo_long_tail import long_tail_chapter
 from eotune.runs.directory import RunDirectory
 from eotune.runs.execute import execute
 from eotune.runs.page import Picture
 from eotune.runs.plots import RECALLS
 from eotune.runs.recipe import Recipe, parse_recipe
 from eotune.tasks.retrieval import EvaluationSet
+
+LONG_TAIL = "long-tail"  # directory of the second chapter
 
 # (settings, learning rate: the best of three on validation)
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
@@ -59,8 +62,8 @@ def recipe_of(label: str, captions: Path, *, seed: int, epochs: float = 15) -> R
 
 def demo(
     out: Path, *, seed: int = 0, per_class: dict[str, int] | None = None, epochs: float = 15
-) -> list[dict[str, Any]]:
-    """Run everything and write ``out``.
+) -> dict[str, list[dict[str, Any]]]:
+    """Run everything and write ``out``: retrieval there, the other chapters below it.
 
     Args:
         out: Directory; an existing one is refused.
@@ -69,9 +72,18 @@ def demo(
         epochs: Of each method's training.
 
     Returns:
-        One row a method: ``method``, ``value``, ``low``, ``high`` (test mR), ``trainable``, ``total``, ``seconds``.
+        The rows of each chapter. ``retrieval``: one a method, with ``method``, ``value``, ``low``, ``high`` (test mR),
+        ``trainable``, ``total``, ``seconds``. ``long_tail``: see
+        :func:`~eotune.runs.demo_long_tail.long_tail_chapter`.
     """
     RunDirectory.check(out, resume=False)
+    rows = _retrieval(out, seed=seed, per_class=per_class, epochs=epochs)
+    rare = long_tail_chapter(out / LONG_TAIL, seed=seed, per_class=per_class, epochs=8)
+    return {"retrieval": rows, "long_tail": rare}
+
+
+def _retrieval(out: Path, *, seed: int, per_class: dict[str, int] | None, epochs: float) -> list[dict[str, Any]]:
+    """Adapt the bundled model to overhead scenes in several ways, and write ``out``/report.html."""
     say("rendering overhead scenes")
     captions = write_dataset(out / "data", per_class or {"train": 60, "validation": 12, "test": 25}, seed=seed)
     rows = []
@@ -113,6 +125,7 @@ def _write_report(out: Path, rows: list[dict[str, Any]], captions: Path) -> None
         title="Four ways from the ground to the sky",
         lead="A small model that has only seen synthetic ground-level pictures is adapted to overhead scenes, then "
         "asked to find images by words and words by images.",
+        further=[(f"{LONG_TAIL}/report.html", "Rare classes, in optical, radar and multispectral scenes")],
         note="Scenes and model are synthetic, and the model is small: this shows that the machinery works, not how "
         "good a method is.",
     )
