@@ -78,7 +78,9 @@ class SizeConstrainedKMeans(ClusterMixin, BaseEstimator):
         self._check_settings(points)
         size = math.ceil(self.min_size)
         mean = points.mean(axis=0, dtype=np.float64)
-        tolerance = self.tol * _inertia(points, mean[None], np.zeros(len(points), np.int64)) / points.size
+        tolerance = (
+            self.tol * _inertia(points, mean[None], np.zeros(len(points), np.int64)) / points.size if self.tol else 0
+        )
         random = check_random_state(self.random_state)
         best: tuple[Any, ...] = (math.inf,)
         for _ in range(self.n_init if isinstance(self.init, str) else 1):
