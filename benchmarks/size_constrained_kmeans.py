@@ -1,7 +1,7 @@
 """Size-constrained k-means against scikit-learn's plain KMeans and against k-means-constrained, in one process.
 
     OMP_NUM_THREADS=1 python benchmarks/size_constrained_kmeans.py [--points 200000] [--dims 128 768] [--clusters 32]
-        [--steps 10] [--rounds 3] [--peer-points 20000] [--peer-steps 2]
+        [--steps 10] [--rounds 3] [--peer-points 200000] [--peer-steps 2]
 
 Prints medians of processor time, which a busy machine stretches less than the clock's, and their ratios. Same points,
 same start, tol=1e-4, at most --steps assignment steps; the measurements take turns. The points are 200 groups whose
@@ -116,7 +116,13 @@ def objectives_of_peer(peer: Any, n: int = 2000, d: int = 64, k: int = 16, start
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("points", 200_000), ("clusters", 32), ("steps", 10), ("rounds", 3), ("peer-points", 20_000)):
+    for name, default in (
+        ("points", 200_000),
+        ("clusters", 32),
+        ("steps", 10),
+        ("rounds", 3),
+        ("peer-points", 200_000),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--peer-steps", type=int, default=2)
     parser.add_argument("--dims", type=int, nargs="*", default=[128, 768])
