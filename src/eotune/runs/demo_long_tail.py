@@ -113,7 +113,7 @@ def _write_page(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         page.section(
             words.capitalize(),
             f"Macro F1 in per cent of a linear probe on {data['test']['images']:,} test images; trained on "
-            f"{', '.join(map(str, counts))} images of a class.",
+            f"{', '.join(map(str, counts))} images of the six classes.",
         )
         bars = []
         for row in chosen:
