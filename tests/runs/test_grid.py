@@ -141,3 +141,16 @@ def test_cases_change_several_settings_at_once(write):
     ]  # fmt: skip
     assert [trial.recipe.method["name"] for trial in plan.trials] == ["lora", "lora", "harma", "harma"]
     assert plan.trials[3].recipe.task.objective == {"margin": 0.4}
+    chosen = make_plan(write(sweep={"cases": cases}), ["case=hard"])
+    assert [trial.name for trial in chosen.trials] == ["case-hard_seed-0"]
+
+
+@pytest.mark.parametrize("grid", ["case=easy,hardd", "case={easy: 1}", "case=1"])
+def test_a_case_that_is_not_written_is_refused(write, grid):
+    with pytest.raises(InputError, match="unknown case .*Known: easy, hard"):
+        make_plan(write(sweep={"cases": {"easy": {}, "hard": {"method.bottleneck": 4}}}), [grid])
+
+
+def test_a_case_cannot_set_the_seed(write):
+    with pytest.raises(InputError, match=r"sweep\.cases\.one: seed is no setting to compare"):
+        make_plan(write(sweep={"cases": {"one": {"seed": 3}}}))

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from eotune.core.config import Config, parse, problems_error
 from eotune.core.errors import InputError, shown
+from eotune.core.lookup import unknown_name
 from eotune.runs.recipe import SWEEP, Recipe, parse_recipe, read_values, recipe_problems, set_value
 
 _CASE = "case"
@@ -106,9 +107,10 @@ def make_plan(recipe: Path, grid: Sequence[str] = (), seeds: str | None = None, 
     """
     values = read_values(recipe, overrides)
     section = _section(values.pop(SWEEP, {}), str(recipe))
-    axes = parse_axes(grid, section.grid, source=str(recipe))
+    written = {_CASE: list(section.cases), **section.grid} if section.cases else section.grid
+    axes = parse_axes(grid, written, source=str(recipe))
     if section.cases:
-        axes = (Axis(_CASE, _CASE, tuple(section.cases)), *axes)
+        _check_cases(axes, section.cases, str(recipe))
     if not axes and seeds is None and section.seeds is None:
         raise InputError("nothing to sweep over", remedy="give --grid KEY=V,V or --seeds 0,1,2")
     points = [dict(zip((axis.key for axis in axes), chosen, strict=True)) for chosen in _combinations(axes)]
@@ -214,6 +216,17 @@ def _section(written: Any, source: str) -> SweepSection:
     return section
 
 
+def _check_cases(axes: Sequence[Axis], cases: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Refuse cases that are not written, and settings in them that are none to compare."""
+    chosen = next(axis.values for axis in axes if axis.key == _CASE)
+    for one in chosen:
+        if not (isinstance(one, str) and one in cases):
+            raise unknown_name("case", text_of(one), cases)
+    for case, settings in cases.items():
+        for key in settings:
+            _check_key(key, f"{source}: sweep.cases.{case}")
+
+
 def _named(text: str) -> tuple[str, list[Any]]:
     """Split ``KEY=V,V,...``."""
     key, equals, listed = text.partition("=")
@@ -229,10 +242,7 @@ def _named(text: str) -> tuple[str, list[Any]]:
 
 
 def _checked(key: str, values: Sequence[Any], where: str) -> tuple[Any, ...]:
-    if not all(key.split(".")):
-        raise InputError(f"{where}: {key!r} is no setting", remedy="name one as in method.gamma")
-    if key in ("seed", "name"):
-        raise InputError(f"{where}: {key} is no setting to compare", remedy="repeat with --seeds 0,1,2")
+    _check_key(key, where)
     if not values:
         raise InputError(f"{where}: has no values", remedy="name one or more")
     numbers = tuple(float(v) if isinstance(v, str) and _SCIENTIFIC.fullmatch(v) else v for v in values)
@@ -240,6 +250,13 @@ def _checked(key: str, values: Sequence[Any], where: str) -> tuple[Any, ...]:
     if len(set(written)) < len(written):
         raise InputError(f"{where}: a value stands twice", remedy="name each once")
     return numbers
+
+
+def _check_key(key: str, where: str) -> None:
+    if not all(key.split(".")):
+        raise InputError(f"{where}: {key!r} is no setting", remedy="name one as in method.gamma")
+    if key in ("seed", "name"):
+        raise InputError(f"{where}: {key} is no setting to compare", remedy="repeat with --seeds 0,1,2")
 
 
 def _spelt_out(point: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Any]]:

@@ -51,7 +51,9 @@ class LongTailJob(Job[ImageEncoder]):
         self.task = recipe.task
         self.data = read_data(recipe.task, recipe.seed)
         self._training: LongTailTraining | None = None
+        self._caches: Caches | None = None
         self._kept: dict[tuple[str, str], np.ndarray] = {}
+        self._frozen_scores: dict[str, ClassScores] | None = None
 
     @functools.cached_property
     def statistics(self) -> BandStatistics | None:
@@ -59,15 +61,6 @@ class LongTailJob(Job[ImageEncoder]):
         if self.task.bands is None:
             return None
         return compute_band_statistics(self.data.train.paths(), self.task.bands)
-
-    @functools.cached_property
-    def caches(self) -> Caches:
-        """The images of each split."""
-        reader = BandReader(self.task.bands, self.statistics) if self.task.bands and self.statistics else None
-        size = 2 * self.workshop.image_encoder(self.recipe.encoder, self.statistics).transform.size
-        return Caches(
-            *(self.workshop.labelled(getattr(self.data, split).paths(), reader, max_side=size) for split in _SPLITS)
-        )
 
     def description(self) -> dict[str, Any]:
         """Return data.json: files, sizes and classes of the splits, images that they share."""
@@ -104,7 +97,8 @@ class LongTailJob(Job[ImageEncoder]):
         """Return what a phase trains: labels, or targets for features."""
         if self._training is None:
             recipe = self.recipe
-            self._training = LongTailTraining(self.task, self.data, self.caches, encoder, recipe.training, recipe.seed)
+            images = self._images(encoder)
+            self._training = LongTailTraining(self.task, self.data, images, encoder, recipe.training, recipe.seed)
         return self._training.work(phase, method, folder)
 
     def keep(self, adapter: Path) -> None:
@@ -137,10 +131,21 @@ class LongTailJob(Job[ImageEncoder]):
         write_card(run)
         write_report(run)
 
+    def _images(self, encoder: ImageEncoder) -> Caches:
+        """Return the images of each split, decoded for an encoder of that size."""
+        if self._caches is None:
+            bands, statistics, size = self.task.bands, self.statistics, 2 * encoder.transform.size
+            reader = BandReader(bands, statistics) if bands and statistics else None
+            paths = (getattr(self.data, split).paths() for split in _SPLITS)
+            self._caches = Caches(*(self.workshop.labelled(one, reader, max_side=size) for one in paths))
+        return self._caches
+
     def _classifiers(self, model: str, features: Mapping[str, np.ndarray], run: Path) -> dict[str, ClassScores]:
         """Return the classifiers of a model; the adapted one's are kept in the run."""
         if model == "frozen":
-            return fit_classifiers(features, self.data)
+            if self._frozen_scores is None:
+                self._frozen_scores = fit_classifiers(features, self.data)
+            return self._frozen_scores
         saved = read_classifiers(run)
         if saved is not None:
             return saved[1]
@@ -158,7 +163,7 @@ class LongTailJob(Job[ImageEncoder]):
     def _features(self, model: str, split: str, encoder: ImageEncoder) -> np.ndarray:
         """Return a trained, or the pretrained, model's features of a split; each is computed once."""
         if (model, split) not in self._kept:
-            cache, precision = getattr(self.caches, split), self.recipe.training.precision
+            cache, precision = getattr(self._images(encoder), split), self.recipe.training.precision
             self._kept[model, split] = (
                 image_features(encoder, cache, precision=precision, description=f"embedding {split}")
                 if model == "adapted"

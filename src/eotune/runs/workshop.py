@@ -4,9 +4,9 @@ What does not fit in memory is made again, so figures never depend on what is sh
 """
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from eotune.data.duplicates import Fingerprint, normalised_caption
 from eotune.data.images import BandConfig
 from eotune.data.inventory import Inventory, take_inventory
 from eotune.data.leaks import LeakReport, leaks
-from eotune.encoders.base import DualEncoder, ImageEncoder
+from eotune.encoders.base import DualEncoder, Encoder, ImageEncoder
 from eotune.methods.adapted import load_image_model, load_model
 from eotune.runs.measure import Measured, measure
 from eotune.runs.recipe import EncoderConfig
 from eotune.tasks.labelled_images import image_features
 from eotune.tasks.retrieval import EvaluationSet
 from eotune.tasks.shared_images import SharedImages
+
+_Kind = TypeVar("_Kind", bound=Encoder)
 
 
 class Workshop:
@@ -40,33 +42,20 @@ class Workshop:
     def __init__(self, *, keep_encoder: bool = True) -> None:
         self.images = SharedImages()
         self.keep_encoder = keep_encoder
-        self._encoder: tuple[EncoderConfig, DualEncoder] | None = None
+        self._encoder: tuple[Hashable, Any] | None = None
         self._fingerprints: dict[tuple[Path, str], Fingerprint] = {}
         self._leaks: dict[Hashable, LeakReport] = {}
         self._zero_shot: dict[Hashable, Measured] = {}
-        self._image_encoder: tuple[Hashable, ImageEncoder] | None = None
         self._labelled: tuple[Hashable, ImageCache] | None = None
         self._frozen: dict[Hashable, np.ndarray] = {}
 
     def encoder(self, config: EncoderConfig) -> DualEncoder:
-        """Return a pretrained encoder that the caller may change."""
-        encoder = self._pretrained(config)
-        if self.keep_encoder:
-            return copy.deepcopy(encoder)
-        self._encoder = None
-        return encoder
+        """Return a pretrained dual encoder that the caller may change."""
+        return self._handed_out(_dual_encoder, config)
 
     def image_encoder(self, config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:
         """Return a pretrained image encoder that the caller may change, for the bands that it is given."""
-        key = (config, statistics)
-        if self._image_encoder is None or self._image_encoder[0] != key:
-            self._image_encoder = None
-            self._image_encoder = key, _image_encoder(config, statistics)
-        encoder = self._image_encoder[1]
-        if self.keep_encoder:
-            return copy.deepcopy(encoder)
-        self._image_encoder = None
-        return encoder
+        return self._handed_out(_image_encoder, config, statistics)
 
     def labelled(self, paths: Sequence[Path], reader: ImageReader | None, *, max_side: int) -> ImageCache:
         """Return labelled images, decoded as far as memory allows.
@@ -104,7 +93,7 @@ class Workshop:
         """Return the pretrained encoder's embeddings and figures."""
         key = (config, ready.captions.root, ready.captions.samples, repr(bands), precision, str(device))
         if key not in self._zero_shot:
-            encoder = self._pretrained(config)
+            encoder = self._pretrained(_dual_encoder, config)
             home = encoder.device
             self._zero_shot[key] = measure(ready, encoder.to(device), precision=precision)
             encoder.to(home)
@@ -132,11 +121,24 @@ class Workshop:
             self._leaks[key] = leaks(first, second)
         return self._leaks[key]
 
-    def _pretrained(self, config: EncoderConfig) -> DualEncoder:
-        if self._encoder is None or self._encoder[0] != config:
+    def _handed_out(self, load: Callable[..., _Kind], *settings: Hashable) -> _Kind:
+        """Return an encoder that nobody else holds."""
+        encoder = self._pretrained(load, *settings)
+        if self.keep_encoder:
+            return copy.deepcopy(encoder)
+        self._encoder = None
+        return encoder
+
+    def _pretrained(self, load: Callable[..., _Kind], *settings: Hashable) -> _Kind:
+        """Return an encoder that the workshop keeps."""
+        if self._encoder is None or self._encoder[0] != (load, settings):
             self._encoder = None  # two large ones need not be in memory at once
-            self._encoder = config, load_model(config.name, image_size=config.image_size)
+            self._encoder = (load, settings), load(*settings)
         return self._encoder[1]
+
+
+def _dual_encoder(config: EncoderConfig) -> DualEncoder:
+    return load_model(config.name, image_size=config.image_size)
 
 
 def _image_encoder(config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:

@@ -36,7 +36,7 @@ class ClassScores:
 
 
 def logits_of(score: Probe | Head, features: np.ndarray) -> np.ndarray:
-    """Return logits ``(n, c)`` of features ``(n, d)``; experts are averaged."""
+    """Return logits ``(n, c)`` of features ``(n, d)``; those of experts are combined."""
     if isinstance(score, Probe):
         return score.predict_logits(features)
     device = next(score.parameters()).device

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from eotune.core.errors import InputError
 from eotune.core.files import read_json, replaced, write_json
@@ -15,6 +14,8 @@ from eotune.core.progress import say
 from eotune.core.seeds import derive_seed
 from eotune.data.cache import ImageCache
 from eotune.encoders.base import ImageEncoder, autocast, evaluating
+from eotune.losses.cosine_head import class_means
+from eotune.losses.similarity import cosine_similarity_matrix
 from eotune.methods.base import Method, Phase, seeded
 from eotune.methods.targets import LabelledFeatures, Targets
 from eotune.metrics.classification import classification_metrics
@@ -165,8 +166,8 @@ class LongTailTraining:
         return targets
 
     def _class_means(self, values: np.ndarray) -> Tensor:
-        labels = self.data.train.labels
-        return torch.from_numpy(np.stack([values[labels == label].mean(0) for label in range(labels.max() + 1)]))
+        train = self.data.train
+        return class_means(torch.from_numpy(values), torch.from_numpy(train.labels), len(train.classes))
 
     @torch.inference_mode()
     def _evaluate(self, classifier: Classifier, centres: Tensor | None) -> dict[str, float]:
@@ -176,7 +177,9 @@ class LongTailTraining:
             for pixels in self.validation.split(_BATCH):
                 output = classifier(pixels.to(self.encoder.device))
                 scores = (
-                    classifier.head.combined(output.logits) if centres is None else _closeness(output.features, centres)
+                    classifier.head.combined(output.logits)
+                    if centres is None
+                    else cosine_similarity_matrix(output.features, centres.to(output.features.device))
                 )
                 predicted.append(scores.float().argmax(-1).cpu().numpy())
         truth, classes = self.data.validation.labels, self.data.validation.classes
@@ -184,11 +187,6 @@ class LongTailTraining:
         return {"macro_f1": 100 * result.macro_f1, "accuracy": 100 * result.accuracy} | {
             f"macro_f1_{name}": 100 * value for name, value in group_f1(result, self.data.groups).items()
         }
-
-
-def _closeness(features: Tensor, centres: Tensor) -> Tensor:
-    centres = centres.to(features.device)
-    return functional.normalize(features.float(), dim=1) @ functional.normalize(centres.float(), dim=1).T
 
 
 def objective_config(config: LongTailConfig, phase: Phase) -> LongTailObjectiveConfig:
