@@ -55,7 +55,8 @@ def caption_ids(captions: Sequence[Hashable]) -> np.ndarray:
         [0, 1, 0]
     """
     seen: dict[Hashable, int] = {}
-    return np.array([seen.setdefault(caption, len(seen)) for caption in captions], dtype=np.int64)
+    first = list(map(seen.setdefault, captions, range(len(captions))))  # where each text stands first
+    return np.unique(np.array(first, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
 
 
 def without_batch_noise(texts: Tensor, ids: np.ndarray) -> Tensor:
