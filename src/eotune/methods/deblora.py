@@ -23,6 +23,7 @@ from eotune.clustering.debias import (
 )
 from eotune.clustering.density import dbscan, hdbscan
 from eotune.clustering.size_constrained import SizeConstrainedKMeans
+from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed
 from eotune.encoders.base import Encoder
 from eotune.methods import base, lora
@@ -97,7 +98,7 @@ class Method(lora.Method):
         """Cluster features and pull those of rare classes to their de-biased centres.
 
         Raises:
-            InputError: There are fewer images than clusters, or the features are not finite.
+            InputError: There are too few images for the clusters, or the features are not finite.
         """
         config, values, labels = self.config, features.values, features.labels
         counts = features.counts()
@@ -131,6 +132,12 @@ class Method(lora.Method):
         scaled = values / np.maximum(values.std(axis=0), 1e-6) if config.standardise else values
         if config.clustering == "kmeans":
             least = math.ceil(len(values) / (config.clusters * config.rho))  # n_k >= N / (K rho)
+            if config.clusters * least > len(values):
+                raise InputError(
+                    f"method.clusters {config.clusters} and method.rho {config.rho:g} ask for clusters of {least} or "
+                    f"more, but there are {len(values)} training images",
+                    remedy="lower method.clusters, or raise method.rho",
+                )
             found = SizeConstrainedKMeans(config.clusters, min_size=least, n_init=_STARTS, random_state=seed)
             clusters = found.fit(scaled).labels_
         elif config.clustering == "dbscan":
