@@ -11,6 +11,8 @@ from eotune.core.seeds import generator
 from eotune.metrics.retrieval import RetrievalRanks, recall_intervals, recalls
 from eotune.runs.compare import compare
 from eotune.runs.compare_files import check_target, to_csv, to_html, to_json, to_markdown, write_comparison_file
+from eotune.runs.embedding_map import write_map
+from eotune.runs.plots import EMBEDDING_MAP
 from eotune.runs.recipe import parse_recipe
 
 IMAGES, CAPTIONS = 9, 2
@@ -206,3 +208,14 @@ def test_retention_stands_beside_the_figures_where_every_run_of_a_group_has_it(m
     assert next(csv.DictReader(io.StringIO(to_csv(comparison))))["retention"] == "42.0"
     assert "parameters trained" in to_html(comparison)
     assert "retention" not in to_markdown(compare([runs[2]]))
+
+
+def test_embedding_maps_stand_side_by_side(make_run):
+    runs = [make_run("plain", method="lora"), make_run("adaptive")]
+    planes = {("adapted", kind): np.arange(12.0).reshape(6, 2) for kind in ("image", "text")}
+    (runs[1] / "plots").mkdir()
+    write_map(runs[1] / "plots" / EMBEDDING_MAP, planes)
+    comparison = compare(runs)
+    assert [group.geometry for group in comparison.groups] == [{"alignment": -1.5}, {"alignment": -1.5}]
+    page = to_html(comparison)
+    assert "-1.500" in page and page.count("map of image and text embeddings") == 1  # only one run drew a map

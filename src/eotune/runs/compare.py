@@ -16,6 +16,7 @@ from eotune.runs.averages import Average, average
 from eotune.runs.finished import FinishedRun, read_run
 from eotune.runs.grid import text_of
 from eotune.runs.resampled import resampled
+from eotune.runs.retrieval_space import GEOMETRY
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Group:
         training_seconds: Mean of a run.
         step_seconds: Median of the runs' medians; None where nothing trained.
         peak_memory_mb: Highest of any run.
+        geometry: Shape of the embedding space on the test split, mean of the runs; empty where it was not measured.
     """
 
     label: str
@@ -65,6 +67,7 @@ class Group:
     training_seconds: float
     step_seconds: float | None
     peak_memory_mb: float
+    geometry: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,17 @@ def _group(label: str, runs: Sequence[FinishedRun], first: Sequence[FinishedRun]
         training_seconds=statistics.mean(float(one.get("training_seconds") or 0) for one in summaries),
         step_seconds=statistics.median(steps) if steps else None,
         peak_memory_mb=max(float(one.get("peak_memory_mb") or 0) for one in summaries),
+        geometry=_geometry(runs),
     )
+
+
+def _geometry(runs: Sequence[FinishedRun]) -> dict[str, float]:
+    rows = {name: [row for run in runs if (row := run.row(name)) is not None] for name in GEOMETRY}
+    return {
+        name: statistics.mean(float(row["value"]) for row in found)
+        for name, found in rows.items()
+        if len(found) == len(runs)
+    }
 
 
 def _difference(runs: Sequence[FinishedRun], first: Sequence[FinishedRun], metric: str) -> Difference:

@@ -9,8 +9,11 @@ from eotune.core.files import write_text
 from eotune.core.lookup import nearest
 from eotune.runs.charts import Bar, Point, cost_chart, interval_bars
 from eotune.runs.compare import Comparison, Group
+from eotune.runs.embedding_map import read_map
 from eotune.runs.figures import duration
 from eotune.runs.page import Cell, Page
+from eotune.runs.plots import EMBEDDING_MAP
+from eotune.runs.retrieval_space import GEOMETRY, LEGEND, MAP_NOTE, map_chart
 from eotune.runs.tables import csv_text, markdown_table
 
 _LONGEST = 22  # characters beside a bar; longer labels are numbered instead
@@ -90,11 +93,32 @@ def to_html(comparison: Comparison) -> str:
     if names != [group.label for group in groups]:
         rows = [[(name, str(row[0])), *row[1:]] for name, row in zip(names, rows, strict=True)]
     page.table(header, rows)
+    _space(page, groups, names)
     page.section("Runs")
     page.table(["recipe", "seed", "directory"], [
         [group.label, str(seed), run] for group in groups for seed, run in zip(group.seeds, group.runs, strict=True)
     ], wrap=True)  # fmt: skip
     return page.render()
+
+
+def _space(page: Page, groups: Sequence[Group], names: Sequence[str]) -> None:
+    """Show how the recipes arrange images and captions."""
+    named = [(name, group) for name, group in zip(names, groups, strict=True) if group.geometry]
+    if not named:
+        return
+    page.section("Embedding space", "On the test split, unit vectors, mean of the seeds.")
+    measured = [(one, what) for one, what in GEOMETRY.items() if all(one in group.geometry for _, group in named)]
+    body: list[list[Cell]] = [
+        [(one.replace("_", " "), what), *(f"{group.geometry[one]:.3f}" for _, group in named)] for one, what in measured
+    ]
+    page.table(["", *(name for name, _ in named)], body)
+    maps = [(name, group, read_map(Path(group.runs[0]) / "plots" / EMBEDDING_MAP)) for name, group in named]
+    charts = [
+        (f"{name}, seed {group.seeds[0]}", map_chart(planes, "adapted", name)) for name, group, planes in maps if planes
+    ]
+    if charts:
+        page.charts(charts, legend=LEGEND)
+        page.text(MAP_NOTE)
 
 
 def short_names(labels: Sequence[str]) -> list[str]:

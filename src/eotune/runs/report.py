@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eotune.core.files import write_text
-from eotune.runs.charts import Bar, cloud, interval_bars
+from eotune.runs.charts import Bar, interval_bars
 from eotune.runs.embedding_map import read_map
 from eotune.runs.figures import cell
 from eotune.runs.learning import learning_curves, learning_section
@@ -12,6 +12,7 @@ from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import EMBEDDING_MAP, RECALLS
 from eotune.runs.report_sections import Card, cost_cards, leak_cautions, make_it_again, shared_between_splits
+from eotune.runs.retrieval_space import GEOMETRY, LEGEND, MAP_NOTE, map_chart
 from eotune.runs.run_files import REPORT, RunFiles
 
 _DIRECTIONS = (("i2t", "Image to text"), ("t2i", "Text to image"))
@@ -170,16 +171,7 @@ def _data(page: Page, files: RunFiles) -> None:
 
 
 def _space(page: Page, files: RunFiles) -> None:
-    measured = [
-        (name, what)
-        for name, what in (
-            ("alignment", "distance of an image from its captions; lower is closer"),
-            ("uniformity_image", "spread of image embeddings; lower is more even"),
-            ("uniformity_text", "spread of text embeddings; lower is more even"),
-            ("modality_gap", "distance between the two modalities' centres"),
-        )
-        if files.row(name)
-    ]
+    measured = [(name, what) for name, what in GEOMETRY.items() if files.row(name)]
     if not measured:
         return
     page.section("Embedding space", "On the test split, unit vectors.")
@@ -190,20 +182,8 @@ def _space(page: Page, files: RunFiles) -> None:
     page.table(["", *MODELS], body)
     planes = read_map(files.path / "plots" / EMBEDDING_MAP)
     if planes:
-        charts = [
-            (
-                model,
-                cloud(
-                    [("dot base", planes[model, "text"].tolist()), ("dot main", planes[model, "image"].tolist())],
-                    title=f"map of image and text embeddings, {model}",
-                ),
-            )
-            for model in MODELS
-        ]
-        page.charts(charts, legend=("captions", "images"))
-        page.text(
-            "t-SNE of test images and one caption of each: neighbours mean something, distances and directions little."
-        )
+        page.charts([(model, map_chart(planes, model, model)) for model in MODELS], legend=LEGEND)
+        page.text(MAP_NOTE)
 
 
 def _use(page: Page, files: RunFiles) -> None:
