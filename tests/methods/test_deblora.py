@@ -57,7 +57,8 @@ def test_frequent_classes_keep_their_features(features):
     found = targets(features)
     np.testing.assert_array_equal(found.values[:80], features.values[:80])
     assert found.report["alpha"] == pytest.approx([1, 1, 2 / 3])
-    assert found.report["moved"][:2] == [0, 0] and found.report["moved"][2] > 0
+    assert found.report["moved"][:2] == [0, 0]
+    assert found.report["moved"][2] > 0
     assert np.sum(found.report["composition"], axis=0).tolist() == list(COUNTS)
 
 
@@ -109,9 +110,12 @@ def test_more_clusters_than_the_images_fill_are_refused(features, settings, numb
 def test_phases():
     first, second = create({"name": "deblora", "first": 0.7}).phases()
     assert (first.share, second.share) == (0.7, pytest.approx(0.3))
-    assert first.targets is None and second.targets is not None and second.prepare is None
+    assert first.targets is None
+    assert second.targets is not None
+    assert second.prepare is None
     (only,) = create({"name": "deblora", "features": "frozen"}).phases()
-    assert only.share == 1 and only.targets is not None
+    assert only.share == 1
+    assert only.targets is not None
 
 
 def test_a_fresh_start_forgets_the_first_phase(encoder):
