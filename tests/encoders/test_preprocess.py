@@ -70,3 +70,13 @@ def test_every_band_has_its_own_normalisation():
 def test_an_image_with_other_bands_is_refused(shape, bands):
     with pytest.raises(InputError, match=f"an image of {bands} bands came to a model of 3"):
         ImageTransform(4)(np.zeros(shape, np.uint8))
+
+
+def test_five_crops_are_the_centre_and_the_corners():
+    transform = ImageTransform(size=28)
+    image = np.random.default_rng(0).integers(0, 256, (31, 31, 3), dtype=np.uint8)  # 28 + 28 * 24 / 224: no scaling
+    whole = np.moveaxis(image, 2, 0)
+    centre, *corners = transform.five_crops(image)
+    np.testing.assert_array_equal(centre, whole[:, 1:29, 1:29])
+    for view, (top, left) in zip(corners, ((0, 0), (0, 3), (3, 0), (3, 3)), strict=True):
+        np.testing.assert_array_equal(view, whole[:, top : top + 28, left : left + 28])

@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
             counts = {"train": 3, "validation": 2, "test": 2}
             captions = write_dataset(folder, counts, classes=CLASSES, spectrum=spectrum, size=140)
             data = {split: {"path": str(captions), "split": split} for split in counts}
-            task = {"name": "long_tail", **data, "bands": SPECTRA[spectrum]}
+            task = {"name": "long_tail", **data, "bands": SPECTRA[spectrum], "five_crops": True}
             training = {"batch_size": 8, "max_steps": 2}
             recipe = {"name": "small", "task": task, "encoder": "tiny", "method": {"name": "lora", "rank": 2}}
             execute(parse_recipe({**recipe, "training": training}), folder / "run")
@@ -50,7 +50,7 @@ def images_of(run, split="test"):
 def test_the_test_split_is_predicted_as_the_run_predicted_it(runs, spectrum):
     run = runs(spectrum)
     with np.load(run / "predictions.npz") as kept:
-        for classifier in ("probe", "balanced", "own"):
+        for classifier in ("probe", "balanced", "own", "views"):
             found = predict(run, images_of(run), classifier=classifier)
             assert found.problems == ()
             assert found.classes == CLASSES == tuple(kept["classes"])

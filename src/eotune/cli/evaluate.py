@@ -19,7 +19,7 @@ def command(
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the model's own where not given.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16; long_tail: the run's.")] = None,
     classifier: Annotated[
-        str | None, typer.Option(help="Of a long_tail run: probe, balanced, own, or the best on validation.")
+        str | None, typer.Option(help="Of a long_tail run: probe, balanced, own, views, or the best on validation.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -2,8 +2,8 @@
 
 AdaptFormer modules, trained by the logit-adjusted loss with a cosine classifier that starts from what the classes mean.
 The source starts it from text embeddings of the class names; here it starts from the means of the training features,
-which every image encoder has. Its test-time ensembling, an average over five crops, is left out: methods are compared
-on one view.
+which every image encoder has. Its test-time ensembling, an average over five crops, is a setting of the task
+(``five_crops``): any method may have it.
 """
 
 from typing import Literal

@@ -16,10 +16,16 @@ from eotune.runs.long_tail_geometry import GEOMETRY
 from eotune.runs.long_tail_rows import CLASSIFIERS, MODELS, PREDICTIONS
 from eotune.runs.run_files import RunFiles
 from eotune.runs.saved_classifiers import read_classifiers
+from eotune.tasks.long_tail_evaluation import VIEWS
 from eotune.tasks.long_tail_training import TARGETS
 
 TARGETS_FILE = f"{TARGETS}.json"
-CLASSIFIER_NAMES = {"probe": "Linear probe", "balanced": "Class-balanced probe", "own": "Own head"}
+CLASSIFIER_NAMES = {
+    "probe": "Linear probe",
+    "balanced": "Class-balanced probe",
+    "own": "Own head",
+    VIEWS: "Own head, five crops",
+}
 GROUP_METRICS = {"macro_f1": "all", **{f"macro_f1_{group}": group for group in GROUPS}}
 
 

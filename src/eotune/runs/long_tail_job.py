@@ -27,9 +27,9 @@ from eotune.runs.recipe import Recipe
 from eotune.runs.saved_bands import save_bands
 from eotune.runs.saved_classifiers import read_classifiers, save_classifiers
 from eotune.runs.workshop import Workshop
-from eotune.tasks.labelled_images import image_features
+from eotune.tasks.labelled_images import image_features, view_features
 from eotune.tasks.long_tail import LabelledData, LongTailConfig, read_data
-from eotune.tasks.long_tail_evaluation import ClassScores, fit_classifiers
+from eotune.tasks.long_tail_evaluation import VIEWS, ClassScores, fit_classifiers
 from eotune.tasks.long_tail_objective import LongTailObjectiveConfig
 from eotune.tasks.long_tail_training import Caches, LongTailTraining
 from eotune.training.trainer import Work
@@ -114,8 +114,9 @@ class LongTailJob(Job[ImageEncoder]):
             features = {
                 one: self._features(model, one, encoder) for one in dict.fromkeys(("train", "validation", split))
             }
-            for name, scores in self._classifiers(model, features, run).items():
-                measured[model, name] = measure(scores, features[split], labels, self.data)
+            for name, scores in self._classifiers(model, features, encoder, run).items():
+                of_split = self._views(split, encoder) if name == VIEWS else features[split]
+                measured[model, name] = measure(scores, of_split, labels, self.data)
         keep_targets(run)
         if split == "test":
             write_test_files(run, measured, self.data)
@@ -140,7 +141,9 @@ class LongTailJob(Job[ImageEncoder]):
             self._caches = Caches(*(self.workshop.labelled(one, reader, max_side=size) for one in paths))
         return self._caches
 
-    def _classifiers(self, model: str, features: Mapping[str, np.ndarray], run: Path) -> dict[str, ClassScores]:
+    def _classifiers(
+        self, model: str, features: Mapping[str, np.ndarray], encoder: ImageEncoder, run: Path
+    ) -> dict[str, ClassScores]:
         """Return the classifiers of a model; the adapted one's are kept in the run."""
         if model == "frozen":
             if self._frozen_scores is None:
@@ -150,7 +153,9 @@ class LongTailJob(Job[ImageEncoder]):
         if saved is not None:
             return saved[1]
         training = self._training
-        scores = fit_classifiers(features, self.data, training.head if training else None)
+        head = training.head if training else None
+        views = self._views("validation", encoder) if head is not None and self.task.five_crops else None
+        scores = fit_classifiers(features, self.data, head, views)
         save_classifiers(
             run,
             scores,
@@ -172,6 +177,13 @@ class LongTailJob(Job[ImageEncoder]):
                 )
             )
         return self._kept[model, split]
+
+    def _views(self, split: str, encoder: ImageEncoder) -> np.ndarray:
+        """Return the adapted model's features of five crops of each image."""
+        if (VIEWS, split) not in self._kept:
+            cache = getattr(self._images(encoder), split)
+            self._kept[VIEWS, split] = view_features(encoder, cache, precision=self.recipe.training.precision)
+        return self._kept[VIEWS, split]
 
     def _of_split(self, split: str, inventory: Inventory) -> dict[str, Any]:
         """Return a split's sizes and its checksum: equal exactly where images and classes are, in the same order."""

@@ -13,10 +13,10 @@ from eotune.runs.measure import BOOTSTRAP_SEED
 from eotune.runs.recipe import Recipe
 from eotune.runs.tables import csv_text
 from eotune.tasks.long_tail import LongTailData
-from eotune.tasks.long_tail_evaluation import ClassScores, evaluate_classifier
+from eotune.tasks.long_tail_evaluation import VIEWS, ClassScores, evaluate_classifier
 
 MODELS = ("frozen", "adapted")
-CLASSIFIERS = ("probe", "balanced", "own")
+CLASSIFIERS = ("probe", "balanced", "own", VIEWS)
 PREDICTIONS = "predictions.npz"
 
 

@@ -25,7 +25,7 @@ from eotune.runs.recipe import Recipe, read_recipe
 from eotune.runs.saved_bands import read_saved_bands
 from eotune.runs.saved_classifiers import Description, read_classifiers
 from eotune.tasks.long_tail import LongTailConfig
-from eotune.tasks.long_tail_evaluation import ClassScores
+from eotune.tasks.long_tail_evaluation import VIEWS, ClassScores
 
 BEST = "best"
 
@@ -79,8 +79,8 @@ def predict(
     Args:
         run: Directory of a finished run of task long_tail.
         images: Files, folders and patterns, see :func:`~eotune.data.find_images.find_images`.
-        classifier: ``probe``, the class-``balanced`` probe, the run's ``own`` head, or ``best``: the one with the
-            highest macro F1 on the run's validation images.
+        classifier: ``probe``, the class-``balanced`` probe, the run's ``own`` head, its mean over five ``views`` where
+            the run measured that, or ``best``: the one with the highest macro F1 on the run's validation images.
         batch_size: Images at once.
         footprints: Also find where images lie.
 
@@ -119,7 +119,7 @@ def classify(
         if not readable:
             continue
         features = model.features([pixels for _, pixels, _ in readable])
-        finite = np.isfinite(features).all(axis=1)
+        finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
         for (path, _, outline), usable in zip(readable, finite, strict=True):
             if usable:
                 images.append(path)
@@ -159,13 +159,16 @@ class SavedModel:
     scores: ClassScores
 
     def pixels(self, path: Path) -> np.ndarray:
-        """Return an image as the encoder takes it, uint8 ``(c, s, s)``."""
+        """Return an image as the encoder takes it, uint8 ``(c, s, s)``, or its views ``(v, c, s, s)``."""
         transform = self.encoder.transform
-        return transform(self.read(path, max_side=2 * transform.size))  # as the run's own cache reads
+        image = self.read(path, max_side=2 * transform.size)  # as the run's own cache reads
+        return transform.five_crops(image) if self.classifier == VIEWS else transform(image)
 
     def features(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Return features ``(n, d)``."""
-        return self.encoder.embed_pixels(torch.from_numpy(np.stack(batch)), precision=self.recipe.training.precision)
+        """Return features ``(n, d)``, or of views ``(n, v, d)``."""
+        pixels = torch.from_numpy(np.stack(batch))
+        precision, dim = self.recipe.training.precision, self.encoder.dim
+        return self.encoder.embed_pixels(pixels.flatten(0, -4), precision=precision).reshape(*pixels.shape[:-3], dim)
 
 
 def open_model(run: str | Path, classifier: str = BEST) -> SavedModel:

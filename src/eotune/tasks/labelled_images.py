@@ -87,3 +87,19 @@ def image_features(
         for start in progress(range(0, len(cache), _BATCH), description=description)
     ]
     return np.concatenate(batches) if batches else np.zeros((0, encoder.dim), np.float32)
+
+
+def view_features(
+    encoder: ImageEncoder, cache: ImageCache, *, precision: str, description: str = "embedding five crops"
+) -> np.ndarray:
+    """Return the features of five crops of every image, float32 ``(n, 5, d)``, a batch in memory at a time.
+
+    Raises:
+        InputError: An image cannot be read.
+    """
+    batches = []
+    for start in progress(range(0, len(cache), _BATCH // 4), description=description):
+        images = [cache[index] for index in range(start, min(start + _BATCH // 4, len(cache)))]
+        views = torch.from_numpy(np.concatenate([encoder.transform.five_crops(image) for image in images]))
+        batches.append(encoder.embed_pixels(views, precision=precision).reshape(len(images), -1, encoder.dim))
+    return np.concatenate(batches) if batches else np.zeros((0, 5, encoder.dim), np.float32)

@@ -53,6 +53,7 @@ class LongTailConfig(Config):
         class_order: The classes then, largest first; None draws the order, anew for each seed.
         groups: Which classes are head, middle and tail.
         bands: For input that is not RGB: which bands, and how their values become 8 bits.
+        five_crops: Also measure the own head by its mean over five crops of an image (LIFT's test-time ensembling).
         objective: Overrides of the method's own objective.
     """
 
@@ -68,6 +69,7 @@ class LongTailConfig(Config):
     class_order: tuple[str, ...] | None = None
     groups: GroupRule = GroupRule()
     bands: BandInput | None = None
+    five_crops: bool = False
     objective: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

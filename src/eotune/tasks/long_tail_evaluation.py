@@ -13,12 +13,13 @@ from eotune.metrics.long_tail import LongTailResult, long_tail_metrics
 from eotune.tasks.heads import Head
 from eotune.tasks.long_tail import LongTailData
 
+VIEWS = "views"  # the own head, averaged over views of an image
 Features = Mapping[str, np.ndarray]  # of each split, (n, d)
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """A classifier on features: the ``probe``, the ``balanced`` probe, or the model's ``own`` head.
+    """A classifier on features: ``probe``, ``balanced`` probe, the model's ``own`` head, or its mean over ``views``.
 
     Attributes:
         score: The probe, or the head.
@@ -31,12 +32,15 @@ class ClassScores:
     validation_macro_f1: float
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities ``(n, c)`` of features ``(n, d)``."""
+        """Return calibrated probabilities ``(n, c)`` of features ``(n, d)``, or ``(n, v, d)`` of v views an image."""
         return calibrated_probabilities(logits_of(self.score, features), self.temperature)
 
 
 def logits_of(score: Probe | Head, features: np.ndarray) -> np.ndarray:
-    """Return logits ``(n, c)`` of features ``(n, d)``; those of experts are combined."""
+    """Return logits ``(n, c)`` of features ``(n, d)``; those of experts are combined, those of views averaged."""
+    if features.ndim == 3:
+        n, views, d = features.shape
+        return logits_of(score, features.reshape(n * views, d)).reshape(n, views, -1).mean(axis=1)
     if isinstance(score, Probe):
         return score.predict_logits(features)
     device = next(score.parameters()).device
@@ -44,13 +48,16 @@ def logits_of(score: Probe | Head, features: np.ndarray) -> np.ndarray:
         return score.combined(score(torch.from_numpy(features).to(device))).float().cpu().numpy()
 
 
-def fit_classifiers(features: Features, data: LongTailData, head: Head | None = None) -> dict[str, ClassScores]:
+def fit_classifiers(
+    features: Features, data: LongTailData, head: Head | None = None, views: np.ndarray | None = None
+) -> dict[str, ClassScores]:
     """Fit both probes on training features, strengths chosen on validation, and calibrate all on validation.
 
     Args:
         features: Of ``train`` and ``validation`` at least.
         data: The splits.
         head: A trained head of these features; None where there is none.
+        views: ``(n, v, d)``, features of v views of each validation image, where the head is to be averaged over them.
     """
     train, validation = data.train, data.validation
     held = (features["validation"], validation.labels)
@@ -61,7 +68,10 @@ def fit_classifiers(features: Features, data: LongTailData, head: Head | None = 
     }
     if head is not None:
         scores["own"] = head
-    return {name: _calibrated(score, *held, n_classes=len(train.classes)) for name, score in scores.items()}
+    found = {name: _calibrated(score, *held, n_classes=len(train.classes)) for name, score in scores.items()}
+    if head is not None and views is not None:
+        found[VIEWS] = _calibrated(head, views, validation.labels, n_classes=len(train.classes))
+    return found
 
 
 def evaluate_classifier(
