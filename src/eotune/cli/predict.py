@@ -11,7 +11,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="Directory of a run of task long_tail.")],
     images: Annotated[list[str], typer.Argument(help="Files, folders (searched through) or quoted patterns.")],
     out: Annotated[Path, typer.Option(help="File to write: .csv, .jsonl, or .geojson with footprints.")],
-    classifier: Annotated[str, typer.Option(help="probe, balanced, own, views, or best: the best on validation.")] = "best",
+    classifier: Annotated[
+        str, typer.Option(help="probe, balanced, own, views, or best: the best on validation.")
+    ] = "best",
     top: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to write.")] = 1,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the probability of every class.")

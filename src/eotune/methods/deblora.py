@@ -54,6 +54,7 @@ class DebloraConfig(lora.LoraConfig):
         strong: Imbalance ratio up to which a class keeps its features: alpha = min(1, strong / ratio).
         distance: Between features and targets: ``squared``, or the ``norm``.
         sampling: Of the second phase: each image once an epoch, or each class as often.
+        augment: Whether the second phase varies images; the targets are features of images as they are.
         task_weight: mu, weight of the task's loss in the second phase.
     """
 
@@ -72,6 +73,7 @@ class DebloraConfig(lora.LoraConfig):
     strong: float = Field(default=10.0, gt=0)
     distance: Literal["squared", "norm"] = "squared"
     sampling: Literal["uniform", "balanced"] = "uniform"
+    augment: bool = True
     task_weight: float = Field(default=0.0, ge=0)
 
 
@@ -87,7 +89,7 @@ class Method(lora.Method):
         config = self.config
         second = base.Phase(
             "debias",
-            {"task_weight": config.task_weight, "distance": config.distance, "sampling": config.sampling},
+            config.model_dump(include={"task_weight", "distance", "sampling", "augment"}),
             targets=self.targets,
             prepare=self._restart if config.start == "fresh" else None,
             share=1.0 if config.features == "frozen" else 1 - config.first,

@@ -26,7 +26,7 @@ class LabelledDataset(Dataset[dict[str, Any]]):
         cache: The images.
         labels: The class of each, ``(n,)``.
         encoder: Its image transform.
-        augmentation: Of images.
+        augmentation: Of images; None takes them as they are measured.
         sampling: ``uniform`` takes each image once an epoch; ``balanced`` draws a class, each as likely, and
             then one of its images, as often as there are images.
         seed: Of the run.
@@ -37,7 +37,7 @@ class LabelledDataset(Dataset[dict[str, Any]]):
         cache: ImageCache,
         labels: np.ndarray,
         encoder: ImageEncoder,
-        augmentation: Augmentation,
+        augmentation: Augmentation | None,
         *,
         sampling: Sampling,
         seed: int,
@@ -59,7 +59,11 @@ class LabelledDataset(Dataset[dict[str, Any]]):
         if self.members is not None:
             members = self.members[rng.integers(len(self.members))]
             index = int(members[rng.integers(len(members))])
-        pixels = self.augmentation(self.cache[index], self.transform.size, self.transform.interpolation, rng)
+        image, transform = self.cache[index], self.transform
+        if self.augmentation is None:
+            pixels = transform(image)
+        else:
+            pixels = self.augmentation(image, transform.size, transform.interpolation, rng)
         return {"pixels": pixels, "index": index, "label": int(self.labels[index])}
 
     def collate(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Tensor]]:

@@ -31,6 +31,7 @@ class LongTailObjectiveConfig(Config):
         head: ``linear``, or ``cosine``: normalised features against normalised class vectors.
         head_start: ``zero``, or the ``class_means`` of the training features.
         sampling: Each image once an epoch, or each class as often.
+        augment: Whether training images are varied as the recipe says; targets are features of images as they are.
         distance: Between features and targets, where the phase has targets: ``squared``, or the ``norm``.
         task_weight: Of the loss towards the labels, where the phase has targets.
     """
@@ -45,6 +46,7 @@ class LongTailObjectiveConfig(Config):
     head: Literal["linear", "cosine"] = "linear"
     head_start: Literal["zero", "class_means"] = "zero"
     sampling: Sampling = "uniform"
+    augment: bool = True
     distance: Literal["squared", "norm"] = "squared"
     task_weight: float = Field(default=1.0, ge=0)
 

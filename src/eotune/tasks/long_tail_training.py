@@ -111,7 +111,8 @@ class LongTailTraining:
         centres = None if trains_head or targets is None else self._class_means(targets.values)
         train = self.data.train
         dataset = LabelledDataset(
-            self.caches.train, train.labels, self.encoder, self.training.augmentation,
+            self.caches.train, train.labels, self.encoder,
+            self.training.augmentation if objective.augment else None,
             sampling=objective.sampling, seed=self.seed,
         )  # fmt: skip
         return Work(
