@@ -238,7 +238,7 @@ def _resumable(stage: Stage) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{stage.name}: {error}") from None
     except EotuneError as error:
-        raise EotuneError(f"{stage.name}: {error}; its finished shards are kept, go on with --resume") from None
+        raise EotuneError(f"{stage.name}: {error}; its finished shards are kept, go on with --resume") from error
 
 
 def _changes(before: Any, name: str, settings: Mapping[str, Any]) -> str:
