@@ -14,8 +14,8 @@ from stage_workers import contents
 from eotune.engines.shards import shard_path
 
 # Two stages. A third argument names the operation on a stage's files at which the process kills itself.
-SHARDS = 40
-OPERATIONS = 600  # that a process undisturbed makes at least
+SHARDS = 20
+OPERATIONS = 280  # a process that nobody disturbs makes about 300
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -41,7 +41,7 @@ class Tells(Hashes):
 if __name__ == "__main__":
     if left:
         sys.addaudithook(count_down)
-    write_rows([samples(120)], Stage("samples", folder / "samples"), rows_per_shard=3)
+    write_rows([samples(60)], Stage("samples", folder / "samples"), rows_per_shard=3)
     stage = Stage("embed", folder / "embed", {"encoder": "hash"})
     run, log = engine("local", workers=workers), {"log": str(folder / "log")}
     result = map_shards(run, Tells, log, folder / "samples", stage)
@@ -111,7 +111,7 @@ def test_killed_at_random_moments(start, undisturbed_run, tmp_path, workers):
 
 def test_killed_at_operations_on_files(start, undisturbed_run, tmp_path):
     draw, folder = random.Random(), tmp_path / "killed"
-    for _ in range(8):
+    for _ in range(6):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         with start(folder, at_operation=draw.randint(1, OPERATIONS)) as process:
