@@ -1,6 +1,7 @@
-"""Files that are whole or not there: atomic writes, checksums, JSON."""
+"""Files that are whole or not there: atomic writes, locks, checksums, JSON."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -92,6 +93,23 @@ def new_directory(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a directory against other processes that write there.
+
+    Raises:
+        InputError: One does already.
+    """
+    with (path / ".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{path}: another process is writing there", remedy="wait for it, or choose another --out"
+            ) from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """A run's directory: made whole, never overwritten, written by one process at a time."""
 
-import fcntl
 import json
 import shutil
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from eotune.core.errors import InputError
-from eotune.core.files import named_disk_errors, read_json, write_json, write_text
+from eotune.core.files import held, named_disk_errors, read_json, write_json, write_text
 from eotune.training.processes import from_main, is_main, wait_for_all
 from eotune.training.trainer import COMPLETE
 
@@ -176,20 +175,3 @@ def recipe_differences(old: str, new: str) -> list[str]:
     before, after = flat(yaml.safe_load(old)), flat(yaml.safe_load(new))
     absent = object()
     return sorted(key for key in {*before, *after} if before.get(key, absent) != after.get(key, absent))
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold a directory against other processes that write there.
-
-    Raises:
-        InputError: One does already.
-    """
-    with (path / ".lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{path}: another process is writing there", remedy="wait for it, or choose another --out"
-            ) from None
-        yield

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eotune.core.errors import EotuneError, InputError, InterruptedRunError
-from eotune.core.files import read_json, write_json
+from eotune.core.files import held, read_json, write_json
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed
 from eotune.methods.by_name import create
-from eotune.runs.directory import held, is_finished, recipe_differences
+from eotune.runs.directory import is_finished, recipe_differences
 from eotune.runs.execute import check_machine, execute
 from eotune.runs.grid import Plan, Trial, text_of
 from eotune.runs.job import Job, job_of, open_job

@@ -1,0 +1,177 @@
+"""The engine of a Ray cluster: actors that compute shards; this process reads and writes them.
+
+Plain actors and not Ray Data: the shard is what is resumed, retried smaller and reported, and only this process needs
+the stage's folder. Workers need to reach what rows point to, such as images.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from eotune.core.errors import EotuneError, InputError
+from eotune.core.lookup import require
+from eotune.engines.base import Done, Failed, Fatal, Piece, Pool, Reply, WorkerClass, call, start
+
+# A worker that goes down before it is ready this often in a row does so of itself.
+STARTS = 3
+# How often to look whether a cluster where no worker is ready still has room for one.
+_PATIENCE_S = 30
+_CAUSE = "its worker died, most often for want of memory"
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Runs workers on the Ray cluster that this process is connected to.
+
+    Where it is not connected, ``ray.init()`` decides: the cluster of ``RAY_ADDRESS``, one that runs on this machine, or
+    a new one here.
+
+    Args:
+        workers: How many; as many as there is room for unless given.
+        cpus: Cores of each.
+        gpus: GPUs of each; a fraction shares one.
+        memory: Bytes to set aside for each. Ray counts them and does not enforce them: it places no worker where they
+            are not free, and kills some when a machine runs out.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+
+    workers: int | None = None
+    cpus: float = 1
+    gpus: float = 0
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        require("ray", "ray")
+
+    @contextmanager
+    def pool(self, worker: WorkerClass, config: Any, *, at_most: int) -> Iterator[Pool]:
+        """Start the workers; leaving the context ends them.
+
+        Raises:
+            InputError: The cluster has no room for one worker.
+        """
+        ray = require("ray", "ray")
+        is_ours = not ray.is_initialized()
+        if is_ours:
+            ray.init(log_to_driver=False)
+        try:
+            pool = _Actors(ray, self, (worker, config), min(self.workers or self.room(), at_most))
+            try:
+                yield pool
+            finally:
+                pool.close()
+        finally:
+            if is_ours:
+                ray.shutdown()
+
+    def room(self) -> int:
+        """Return how many workers the cluster as it is has room for.
+
+        Raises:
+            InputError: None.
+        """
+        there = require("ray", "ray").cluster_resources()
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory or 0}
+        room = min((int(there.get(name, 0) // amount) for name, amount in asked.items() if amount), default=1)
+        if room < 1:
+            wants = ", ".join(f"{amount:g} {name}" for name, amount in asked.items() if amount)
+            has = ", ".join(f"{there.get(name, 0):g} {name}" for name, amount in asked.items() if amount)
+            raise InputError(
+                f"a worker asks for {wants}, the Ray cluster has {has}", remedy="ask for less, or add nodes"
+            )
+        return room
+
+
+class _Actor:
+    """A worker, inside a process of Ray's."""
+
+    def __init__(self, worker: WorkerClass, config: Any) -> None:
+        self._worker = start(worker, config)
+
+    def ready(self) -> Fatal | None:
+        return self._worker if isinstance(self._worker, Fatal) else None
+
+    def call(self, table: Any) -> Reply:
+        return self._worker if isinstance(self._worker, Fatal) else call(self._worker, table)
+
+
+@dataclass
+class _Member:
+    actor: Any
+    is_ready: bool = False
+    piece: Piece | None = None
+
+
+class _Actors:
+    """A pool of actors; pieces go only to those that are up, since one may wait for room for ever."""
+
+    def __init__(self, ray: Any, engine: RayEngine, recipe: tuple[WorkerClass, Any], count: int) -> None:
+        engine.room()
+        self.capacity = count
+        self._ray, self._engine = ray, engine
+        self._recipe = recipe
+        self._kind = ray.remote(_Actor).options(
+            num_cpus=engine.cpus, num_gpus=engine.gpus, memory=engine.memory, scheduling_strategy="SPREAD"
+        )
+        self._queue: deque[Piece] = deque()
+        self._failed_starts = 0
+        self._idle: list[_Member] = []
+        self._busy: dict[Any, _Member] = {}  # by the reference to what each is computing, its start at first
+        for _ in range(count):
+            self._start()
+
+    def submit(self, piece: Piece) -> None:
+        self._queue.append(piece)
+        self._hand_out()
+
+    def wait(self) -> tuple[Piece, Done | Failed]:
+        while True:
+            finished, _ = self._ray.wait(list(self._busy), timeout=_PATIENCE_S)
+            if not finished:
+                if not any(member.is_ready for member in self._busy.values()):
+                    self._engine.room()
+                continue
+            member = self._busy.pop(finished[0])
+            try:
+                reply = self._ray.get(finished[0])
+            except self._ray.exceptions.RayError as error:
+                if (lost := self._replaced(member, error)) is not None:
+                    return lost
+                continue
+            if isinstance(reply, Fatal):
+                raise reply.error
+            piece, member.piece, member.is_ready = member.piece, None, True
+            self._failed_starts = 0
+            self._idle.append(member)
+            self._hand_out()
+            if piece is not None:
+                return piece, reply
+
+    def close(self) -> None:
+        for member in (*self._idle, *self._busy.values()):
+            self._ray.kill(member.actor)
+
+    def _hand_out(self) -> None:
+        while self._queue and self._idle:
+            member = self._idle.pop()
+            member.piece = self._queue.popleft()
+            self._busy[member.actor.call.remote(member.piece.table)] = member
+
+    def _replaced(self, member: _Member, error: Exception) -> tuple[Piece, Failed] | None:
+        """Start an actor in the place of one that died, and return the piece that it had."""
+        if not member.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                # Ray tells the story of where it happened first, and what it was in the last line.
+                raise EotuneError(f"a worker cannot be started ({str(error).strip().splitlines()[-1][:300]})")
+        self._ray.kill(member.actor)  # where it is only out of reach
+        self._start()
+        return None if member.piece is None else (member.piece, Failed(_CAUSE, died=True))
+
+    def _start(self) -> None:
+        actor = self._kind.remote(*self._recipe)
+        self._busy[actor.ready.remote()] = _Member(actor)
