@@ -16,16 +16,15 @@ def folder(tmp_path):
 
 
 def test_the_root_is_where_more_images_are_found(folder):
-    path = folder / "file.json"
-    assert image_root(path, ["a.png", "sub/b.png"], None) == folder / "images"
-    assert image_root(path, ["images/a.png"], None) == folder
-    assert image_root(path, ["nowhere.png", "\0"], None) == folder
-    assert image_root(path, ["a.png"], folder) == folder
+    assert image_root(folder, ["a.png", "sub/b.png"], None) == folder / "images"
+    assert image_root(folder, ["images/a.png"], None) == folder
+    assert image_root(folder, ["nowhere.png", "\0"], None) == folder
+    assert image_root(folder, ["a.png"], folder) == folder
 
 
 def test_a_root_must_be_there(folder):
     with pytest.raises(InputError, match="no such folder of images"):
-        image_root(folder / "file.json", [], folder / "nowhere")
+        image_root(folder, [], folder / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png", ".."])

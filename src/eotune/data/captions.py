@@ -134,7 +134,7 @@ def checked_records(
 
     Arguments and errors as for :func:`scan_captions`.
     """
-    root = image_root(path, [record.image for record in parsed.records], images)
+    root = image_root(path.parent, [record.image for record in parsed.records], images)
     problems = list(parsed.problems)
     inside, escaping = _partition_by_path(parsed.records, root)
     problems += escaping

@@ -11,14 +11,14 @@ from eotune.core.errors import InputError, shown
 PROBES = 32  # names looked up to find the folder of the images
 
 
-def image_root(path: Path, names: Sequence[str], images: Path | None) -> Path:
-    """Return the folder that the names in the file ``path`` are relative to.
+def image_root(folder: Path, names: Sequence[str], images: Path | None) -> Path:
+    """Return the folder that the names in a file are relative to.
 
     Args:
-        path: The file.
-        names: Names of images in it; the first 32 are looked up.
-        images: The folder, if it is known. By default the folder of the file, or its ``images`` folder where more of
-            the names are found there.
+        folder: Where the file lies.
+        names: Of images in it; the first 32 are looked up.
+        images: What the user says. If nothing, it is ``folder``, or its ``images`` folder where more of the names are
+            found there.
 
     Raises:
         InputError: ``images`` is no folder.
@@ -27,9 +27,9 @@ def image_root(path: Path, names: Sequence[str], images: Path | None) -> Path:
         if not Path(images).is_dir():
             raise InputError(f"{images}: no such folder of images", remedy="check the path")
         return Path(images)
-    beside = path.parent / "images"
-    found = {root: sum(_is_file(root / name) for name in names[:PROBES]) for root in (path.parent, beside)}
-    return beside if found[beside] > found[path.parent] else path.parent
+    beside = folder / "images"
+    found = {root: sum(_is_file(root / name) for name in names[:PROBES]) for root in (folder, beside)}
+    return beside if found[beside] > found[folder] else folder
 
 
 def misplaced(image: str, root: Path) -> str | None:
