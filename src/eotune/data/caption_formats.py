@@ -89,7 +89,7 @@ def parse_captions(path: Path) -> Parsed:
         InputError: The file is missing, empty, not UTF-8, not JSON, or in no known layout. What is wrong with single
             rows is not raised but listed in ``problems``.
     """
-    return parse_records(path, _captioned)
+    return parse_records(path, captioned)
 
 
 def parse_records(path: Path, parser: RecordParser) -> Parsed:
@@ -135,12 +135,12 @@ def _parse_value(path: Path, value: Any, parser: RecordParser) -> Parsed:
     if isinstance(value, Mapping) and "images" in value:
         if not isinstance(value["images"], list):
             raise InputError(
-                f"{path}: 'images' is {_kind(value['images'])}", remedy="it must be a list of {filename, sentences}"
+                f"{path}: 'images' is {kind_of(value['images'])}", remedy="it must be a list of {filename, sentences}"
             )
         return parse_rows("karpathy", ((f"images[{i}]", row) for i, row in enumerate(value["images"])), parser)
     if isinstance(value, Mapping) and "image" in value:
         return parse_rows("jsonl", iter([("line 1", value)]), parser)
-    found = ", ".join(map(shown, list(value)[:5])) if isinstance(value, Mapping) else _kind(value)
+    found = ", ".join(map(shown, list(value)[:5])) if isinstance(value, Mapping) else kind_of(value)
     near = nearest("images", list(map(str, value))) if isinstance(value, Mapping) else None
     hint = f"rename {shown(near)} to 'images', or " if near else ""
     raise InputError(
@@ -171,8 +171,8 @@ def parse_rows(kind: Format, rows: Iterator[tuple[str, Any]], parser: RecordPars
             if isinstance(row, RowError):
                 raise row
             if not isinstance(row, Mapping):
-                raise RowError(f"{_kind(row)} where an object was expected")
-            _refuse_misspelled_split(row)
+                raise RowError(f"{kind_of(row)} where an object was expected")
+            refuse_misspelled_split(row)
             records.append(parser(kind, where, row))
         except RowError as error:
             problems.append(f"{where}: {error}")
@@ -189,7 +189,8 @@ def image_of(kind: Format, row: Mapping[str, Any]) -> str:
     return f"{folder.rstrip('/')}/{name}" if isinstance(folder, str) and folder.strip("/ ") else name
 
 
-def _captioned(kind: Format, where: str, row: Mapping[str, Any]) -> Record:
+def captioned(kind: Format, where: str, row: Mapping[str, Any]) -> Record:
+    """Return the record that a row of this layout is; a :class:`RowError` says what is wrong with it."""
     return _karpathy_record(where, row) if kind == "karpathy" else _flat_record(where, row)
 
 
@@ -197,11 +198,11 @@ def _karpathy_record(where: str, row: Mapping[str, Any]) -> Record:
     image = image_of("karpathy", row)
     sentences = value_of(row, "sentences")
     if not isinstance(sentences, list):
-        raise RowError(f"'sentences' is {_kind(sentences)}; it must be a list of {{'raw': text}}")
+        raise RowError(f"'sentences' is {kind_of(sentences)}; it must be a list of {{'raw': text}}")
     raw = []
     for position, sentence in enumerate(sentences):
         if not isinstance(sentence, Mapping):
-            raise RowError(f"sentences[{position}] is {_kind(sentence)}; it must be {{'raw': text}}")
+            raise RowError(f"sentences[{position}] is {kind_of(sentence)}; it must be {{'raw': text}}")
         try:
             raw.append(value_of(sentence, "raw"))
         except RowError as error:
@@ -216,7 +217,7 @@ def _flat_record(where: str, row: Mapping[str, Any]) -> Record:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        raise RowError(f"{key!r} is {_kind(value)}; it must be text or a list of texts")
+        raise RowError(f"{key!r} is {kind_of(value)}; it must be text or a list of texts")
     return Record(where, _name(row, "id"), image, _captions(value, image), split_of(row), label_of(row))
 
 
@@ -259,7 +260,7 @@ def value_of(row: Mapping[str, Any], key: str) -> Any:
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = value_of(row, key)
     if not isinstance(value, str) or not value.strip():
-        found = "empty" if isinstance(value, str) else _kind(value)
+        found = "empty" if isinstance(value, str) else kind_of(value)
         raise RowError(f"{key!r} is {found}; it must be the path of an image")
     return value
 
@@ -270,10 +271,10 @@ def _captions(values: Sequence[Any], image: str) -> tuple[str, ...]:
     captions = []
     for position, value in enumerate(values, start=1):
         if not isinstance(value, str):
-            raise RowError(f"image {shown(image)}: caption {position} is {_kind(value)}, not text")
+            raise RowError(f"image {shown(image)}: caption {position} is {kind_of(value)}, not text")
         if not value.strip():
             raise RowError(f"image {shown(image)}: caption {position} is empty; write it or remove it")
-        if not _encodable(value):
+        if not is_encodable(value):
             raise RowError(f"image {shown(image)}: caption {position} holds a lone surrogate (\\udXXX); write it again")
         captions.append(value.strip())
     return tuple(captions)
@@ -285,7 +286,7 @@ def split_of(row: Mapping[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise RowError(f"'split' is {'empty' if isinstance(value, str) else _kind(value)}; write train, val or test")
+        raise RowError(f"'split' is {'empty' if isinstance(value, str) else kind_of(value)}; write train, val or test")
     return split_name(value)
 
 
@@ -300,7 +301,7 @@ def _name(row: Mapping[str, Any], key: str) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-def _refuse_misspelled_split(row: Mapping[str, Any]) -> None:
+def refuse_misspelled_split(row: Mapping[str, Any]) -> None:
     """Refuse ``spilt``: a split that is overlooked would train on the test images."""
     if "split" not in row:
         near = nearest("split", [str(key) for key in row])
@@ -308,7 +309,8 @@ def _refuse_misspelled_split(row: Mapping[str, Any]) -> None:
             raise RowError(f"{shown(near)} is not a known key; did you mean 'split'?")
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: one with a lone surrogate cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -316,7 +318,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """Say in JSON's words what ``value`` is."""
     names = {bool: "a boolean", type(None): "null", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), "a number")

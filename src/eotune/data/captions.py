@@ -1,8 +1,6 @@
 """Captioned images: one data set from any of the caption files in use, checked as a whole before anything runs."""
 
-import os
 import posixpath
-import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +8,9 @@ from pathlib import Path
 
 from eotune.core.errors import InputError, shown
 from eotune.data.caption_formats import Format, Parsed, Record, parse_captions, split_name
+from eotune.data.image_paths import ImageFolder, image_root, misplaced
 
 _SHOWN = 10  # problems listed one by one in an error
-_PROBE = 32  # samples looked up to find the folder of the images
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def checked_records(
 
     Arguments and errors as for :func:`scan_captions`.
     """
-    root = _image_root(path, parsed.records, images)
+    root = image_root(path.parent, [record.image for record in parsed.records], images)
     problems = list(parsed.problems)
     inside, escaping = _partition_by_path(parsed.records, root)
     problems += escaping
@@ -168,31 +166,15 @@ def _sample(record: Record) -> CaptionSample:
     return CaptionSample(record.id or record.image, record.image, record.captions, record.split, record.label)
 
 
-def _image_root(path: Path, records: Sequence[Record], images: Path | None) -> Path:
-    if images is not None:
-        if not Path(images).is_dir():
-            raise InputError(f"{images}: no such folder of images", remedy="check the path")
-        return Path(images)
-    beside = path.parent / "images"
-    probes = [record.image for record in records[:_PROBE]]
-    found = {root: sum(_is_file(root / image) for image in probes) for root in (path.parent, beside)}
-    return beside if found[beside] > found[path.parent] else path.parent
-
-
 def _partition_by_path(records: Sequence[Record], root: Path) -> tuple[list[Record], list[str]]:
     """Separate records whose path, as written, stays under the root from those that leave it."""
     kept, problems = [], []
     for record in records:
-        normal = posixpath.normpath(record.image)
-        if posixpath.isabs(normal) or normal == ".." or normal.startswith("../"):
-            problems.append(
-                f"{record.where}: image {shown(record.image)} leads out of the image folder {root}; "
-                "write it relative to that folder, or name another folder"
-            )
-        elif "\0" in record.image or _unencodable(record.image):
-            problems.append(f"{record.where}: image {shown(record.image)} is not a possible file name; rename it")
-        else:
+        problem = misplaced(record.image, root)
+        if problem is None:
             kept.append(record)
+        else:
+            problems.append(f"{record.where}: {problem}")
     return kept, problems
 
 
@@ -239,48 +221,12 @@ def _no_split(path: Path, split: str, found: Mapping[str | None, int]) -> InputE
 
 def _partition_by_file(records: list[Record], root: Path) -> tuple[list[Record], list[str]]:
     """Separate records whose image lies under the root from those without one, or with a link that leads away."""
-    real_root = os.path.realpath(root)
-    folders: dict[str, str] = {}  # resolving each folder once keeps a check of 10^5 images under a second
+    folder = ImageFolder(root)
     kept, problems = [], []
     for record in records:
-        folder, name = os.path.split(root / record.image)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        target = _resolved(folders[folder], name)
-        if target is None:
-            problems.append(f"{record.where}: image {shown(record.image)}: no such file in {root}")
-        elif os.path.commonpath([real_root, target]) != real_root:
-            problems.append(
-                f"{record.where}: image {shown(record.image)} is a link out of the image folder, to {target}"
-            )
-        else:
+        problem = folder.missing(record.image)
+        if problem is None:
             kept.append(record)
+        else:
+            problems.append(f"{record.where}: {problem}")
     return kept, problems
-
-
-def _resolved(folder: str, name: str) -> str | None:
-    """Return the real path of a regular file, or None where there is none."""
-    target = os.path.join(folder, name)  # noqa: PTH118 - strings, for speed
-    try:
-        mode = os.lstat(target).st_mode
-        if stat.S_ISLNK(mode):
-            target = os.path.realpath(target)
-            mode = os.stat(target).st_mode  # noqa: PTH116
-    except OSError:
-        return None
-    return target if stat.S_ISREG(mode) else None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _unencodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return True
-    return False

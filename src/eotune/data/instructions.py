@@ -1,0 +1,313 @@
+"""Instruction sets: what is asked and answered about images, streamed from any of the layouts in use.
+
+Layouts are told apart by their keys, files by their first bytes:
+
+- ``conversations``: ``{"id", "image": str | [str], "conversations": [{"from": "human" | "gpt", "value"}]}``, as LLaVA
+  and GeoChat have it.
+- ``messages``: ``{"messages": [{"role", "content": str | [part]}], "images": [str]}``, as TRL, ms-swift and
+  LLaMA-Factory have it.
+- ``question_answer``: ``{"image", "question", "answer"}``.
+- ``captions``: those of :mod:`eotune.data.caption_formats`; each caption is a sample.
+
+Each is read from a JSON list, JSON Lines, a Parquet file or a folder of them. Nothing is held in memory but the record
+that is read, and the ids of those before it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from eotune.core.errors import InputError, shown
+from eotune.core.lookup import nearest
+from eotune.data.caption_formats import RowError, kind_of, refuse_misspelled_split, split_name, split_of
+from eotune.data.image_paths import PROBES, ImageFolder, image_root, misplaced
+from eotune.data.instruction_json import LIMIT, Piece, document_pieces, line_pieces, line_value, opened
+from eotune.data.instruction_parquet import count_rows, parquet_rows
+from eotune.data.instruction_records import (
+    KEYS,
+    Content,
+    InstructionFormat,
+    TextKind,
+    Turn,
+    answer_of,
+    contents,
+    format_of,
+    question_of,
+    record_id,
+)
+
+__all__ = ["BadRecord", "InstructionSample", "InstructionSource", "Turn", "open_instructions"]
+
+Container = Literal["json", "jsonl", "parquet"]
+
+_KARPATHY_KEY = "images"  # under which a file that is one object has its records
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSample:
+    """One image or more, and what is said about them.
+
+    Attributes:
+        id: Unique in its set: what the file calls it, else its row number.
+        images: Paths relative to the set's root; at least one.
+        turns: In order, with the image placeholders that the file has. A caption is one turn of the assistant's.
+        row: Its number in the file, from 0; every caption has its own.
+    """
+
+    id: str
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    row: int
+
+    @property
+    def question(self) -> str:
+        """The first that the user says, without image placeholders; empty for a caption."""
+        return question_of(self.turns)
+
+    @property
+    def answer(self) -> str:
+        """The first that the assistant says; for a caption, the caption."""
+        return answer_of(self.turns)
+
+    def text(self, kind: TextKind = "both") -> str:
+        r"""Return question, answer, or one under the other.
+
+        Example:
+            >>> turns = (Turn("user", "<image>Where?"), Turn("assistant", "Here."))
+            >>> sample = InstructionSample("7", ("a.png",), turns, row=7)
+            >>> sample.text("question"), sample.text()
+            ('Where?', 'Where?\nHere.')
+        """
+        if kind == "both":
+            return "\n".join(text for text in (self.question, self.answer) if text)
+        return self.question if kind == "question" else self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that cannot be used.
+
+    Attributes:
+        row: Its number in the file, from 0.
+        id: What the file calls it, if it can be told.
+        reason: What is wrong, and what to do.
+    """
+
+    row: int
+    id: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class InstructionSource:
+    """An instruction set on disk.
+
+    Attributes:
+        path: The file, or the folder of Parquet files.
+        root: The folder that the images' paths are relative to.
+        format: The layout of its records.
+        container: The kind of file.
+        split: The split that is read; None for all.
+        ids: Where ids come from; see :func:`open_instructions`.
+        check_files: Whether images are looked up.
+    """
+
+    path: Path
+    root: Path
+    format: InstructionFormat
+    container: Container
+    split: str | None = None
+    ids: Literal["record", "row"] = "record"
+    check_files: bool = True
+
+    def samples(self) -> Iterator[InstructionSample | BadRecord]:
+        """Yield every sample of the split in the order of the file, and in its place each record that is none.
+
+        Raises:
+            InputError: The file as a whole cannot be read to its end, or has no record of the split.
+        """
+        seen: set[str] = set()
+        folder = ImageFolder(self.root) if self.check_files else None
+        splits: Counter[str | None] = Counter()
+        row = 0
+        for record in self.records():
+            name: str | None = None
+            try:
+                name = record_id(record)
+                found = contents(self.format, record)
+                is_wanted = self._is_wanted(record, splits)
+            except RowError as error:
+                yield BadRecord(row, name, str(error))
+                row += 1
+                continue
+            for content in found if is_wanted else ():
+                yield self._sample(content, row, seen, folder)
+                row += 1
+            row += 0 if is_wanted else len(found)
+        if self.split is not None and splits and not splits.keys() & {None, self.split}:
+            listing = ", ".join(f"{split} ({count:,})" for split, count in splits.items())
+            raise InputError(f"{self.path}: no split {shown(self.split)}", remedy=f"it has {listing}")
+
+    def records(self) -> Iterator[Any]:
+        """Yield every record as it is read, in order; a :class:`RowError` where a line cannot be."""
+        if self.container == "parquet":
+            yield from parquet_rows(self.path, KEYS)
+        else:
+            yield from (piece.value for piece in self.pieces() if piece.text)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield a JSON or JSON Lines file record by record, as text and as value."""
+        return line_pieces(self.path) if self.container == "jsonl" else document_pieces(self.path, _KARPATHY_KEY)
+
+    def _is_wanted(self, record: Any, splits: Counter[str | None]) -> bool:
+        """Return whether a record is of the split; one without belongs to any, as in files that are a split each."""
+        if self.split is None:
+            return True
+        refuse_misspelled_split(record)
+        split = split_of(record)
+        splits[split] += 1
+        return split is None or split == self.split
+
+    def _sample(
+        self, content: Content, row: int, seen: set[str], folder: ImageFolder | None
+    ) -> InstructionSample | BadRecord:
+        name = content.id if content.id is not None and self.ids == "record" else str(row)
+        images = tuple(_relative(image, self.root) for image in content.images)
+        for image in images:
+            problem = misplaced(image, self.root) or (folder.missing(image) if folder else None)
+            if problem is not None:
+                return BadRecord(row, name, problem)
+        if name in seen:
+            remedy = "rename it, or number the records instead (ids: row)"
+            return BadRecord(row, name, f"id {shown(name)} stands already in a record before; {remedy}")
+        seen.add(name)
+        return InstructionSample(name, images, content.turns, row)
+
+
+def open_instructions(
+    path: Path,
+    *,
+    images: Path | None = None,
+    split: str | None = None,
+    ids: Literal["record", "row"] = "record",
+    check_files: bool = True,
+) -> InstructionSource:
+    r"""Open an instruction set, and see that it is whole at both ends; what lies between is found while it is read.
+
+    Args:
+        path: The file, or a folder of Parquet files.
+        images: The folder that image paths are relative to. By default the folder of the file, or its ``images``
+            folder where more images are found there.
+        split: Read this split only; aliases such as ``validation`` are understood. Records that name none are of every
+            split.
+        ids: ``record`` takes a record's ``id`` where it has one; ``row`` its number in the file, for sets whose ids are
+            not unique.
+        check_files: Also look that each image is there, and that no link leads out of ``images``.
+
+    Raises:
+        InputError: The file is missing, empty, cut off, neither JSON nor Parquet, or its first records are in no known
+            layout.
+
+    Example:
+        >>> import json, tempfile
+        >>> turns = [{"from": "human", "value": "<image>\nHow many planes?"}, {"from": "gpt", "value": "Two."}]
+        >>> file = Path(tempfile.mkdtemp()) / "geochat.json"
+        >>> _ = file.write_text(json.dumps([{"id": "a", "image": "a.png", "conversations": turns}]))
+        >>> source = open_instructions(file, check_files=False)
+        >>> source.format, source.container, [sample.question for sample in source.samples()]
+        ('conversations', 'json', ['How many planes?'])
+    """
+    path = Path(path)
+    source = InstructionSource(
+        path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files
+    )
+    if source.container == "parquet":
+        count_rows(path)  # opens every file: a later one may be cut off
+    else:
+        _check_end(path, source.container)
+    probes = list(islice(source.records(), PROBES))
+    known = next((kind for kind in map(format_of, probes) if kind is not None), None)
+    if known is None:
+        raise _unknown(path, probes)
+    names = [name for probe in probes for name in _names(known, probe)]
+    root = image_root(path if path.is_dir() else path.parent, names, images)
+    return InstructionSource(path, root, known, source.container, source.split, ids, check_files)
+
+
+def _container(path: Path) -> Container:
+    if path.is_dir() or path.suffix.lower() == ".parquet":
+        return "parquet"
+    with opened(path) as stream:
+        line = stream.readline(LIMIT)
+        while line and not line.strip():
+            line = stream.readline(LIMIT)
+    if not line:
+        raise InputError(f"{path}: the file is empty", remedy="write or copy it again")
+    if line.startswith(b"PAR1"):
+        return "parquet"
+    line = line.removeprefix(b"\xef\xbb\xbf")
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        return "jsonl"
+    # A line that is a whole object is the first of many, unless it is all that Karpathy's layout is.
+    value = line_value(line, 1) if line.lstrip().startswith(b"{") else None
+    is_all = isinstance(value, Mapping) and isinstance(value.get(_KARPATHY_KEY), list) and format_of(value) is None
+    return "jsonl" if isinstance(value, Mapping) and not is_all else "json"
+
+
+def _check_end(path: Path, container: Container) -> None:
+    """Refuse a file that was cut off before anything is done with its beginning."""
+    with opened(path) as stream:
+        size = stream.seek(0, 2)
+        length = min(size, 2**16)
+        while True:
+            stream.seek(size - length)
+            tail = stream.read(length)
+            if container == "json" or length == size or length > LIMIT or b"\n" in tail.rstrip():
+                break
+            length = min(size, 2 * length)
+    if container == "json":
+        is_whole = tail.rstrip().endswith((b"]", b"}"))
+    else:
+        last = tail.rstrip().rpartition(b"\n")[2].removeprefix(b"\xef\xbb\xbf")
+        is_whole = tail.endswith(b"\n") or not isinstance(line_value(last, 0), RowError)
+    if not is_whole:
+        raise InputError(
+            f"{path}: cut off at its end, byte {size:,} (...{shown(tail[-20:].decode('utf-8', 'replace'))})",
+            remedy="copy it again",
+        )
+
+
+def _unknown(path: Path, probes: list[Any]) -> InputError:
+    if not probes:
+        return InputError(f"{path}: holds no record", remedy="add at least one")
+    first = probes[0]
+    if isinstance(first, RowError):
+        return InputError(f"{path}: {first}", remedy="check that it is a JSON, JSON Lines or Parquet file")
+    found = ", ".join(map(shown, list(first)[:10])) if isinstance(first, Mapping) else kind_of(first)
+    known = ("conversations", "messages", "question", "captions", "sentences")
+    near = next((f for f in map(str, first) if nearest(f, known)), None) if isinstance(first, Mapping) else None
+    hint = f"rename {shown(near)} to {nearest(near, known)!r}, or " if near else ""
+    return InputError(
+        f"{path}: records of no known layout (found {found or 'no key'})",
+        remedy=f"{hint}give each 'conversations', 'messages', 'question' and 'answer', or 'caption'",
+    )
+
+
+def _names(kind: InstructionFormat, probe: Any) -> list[str]:
+    try:
+        return [image for content in contents(kind, probe)[:1] for image in content.images]
+    except RowError:
+        return []
+
+
+def _relative(image: str, root: Path) -> str:
+    """Return an absolute path that lies under the root relative to it; any other as it is."""
+    if not image.startswith("/"):
+        return image
+    try:
+        return str(Path(image).relative_to(root.absolute()))
+    except ValueError:
+        return image
