@@ -1,6 +1,5 @@
 """Sentence encoders: texts to vectors of unit length, by sentence-transformers or by a dual encoder's text tower."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from eotune.core.errors import InputError
 from eotune.core.lookup import require
 from eotune.encoders.base import DualEncoder, autocast, evaluating
 from eotune.encoders.by_name import load
+from eotune.encoders.fingerprint import fingerprint
 from eotune.encoders.pretrained import check_source, first_line, quiet
 from eotune.encoders.towers import OFFLINE_TEXT, text_source
 
@@ -67,12 +67,7 @@ class PackagedSentenceEncoder(nn.Module):
     def fingerprint(self) -> str:
         """See :class:`SentenceEncoder`."""
         model = self.model
-        settings = (repr(model), model.max_seq_length, model.prompts, model.default_prompt_name)
-        digest = hashlib.sha256(repr(settings).encode())
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(model, repr(model), model.max_seq_length, model.prompts, model.default_prompt_name)
 
 
 class TextTowerEncoder(nn.Module):
