@@ -26,14 +26,15 @@ def read_config(source: str) -> Any:
         ) from None
 
 
-def read_model(kind: Any, source: str, *, part: bool = False, **options: Any) -> Any:
-    """Load ``kind.from_pretrained(source)`` in float32 from safetensors, every weight accounted for.
+def read_model(kind: Any, source: str, *, part: bool = False, dtype: Any = None, **options: Any) -> Any:
+    """Load ``kind.from_pretrained(source)`` from safetensors, every weight accounted for.
 
     Args:
         kind: A transformers class.
         source: A directory or a hub id.
         part: The model is part of what was saved (one tower of two, a backbone without its head): weights outside it
             may be left over.
+        dtype: Of the weights in memory; None for float32.
         options: Passed on.
 
     Raises:
@@ -45,8 +46,8 @@ def read_model(kind: Any, source: str, *, part: bool = False, **options: Any) ->
     try:
         with quiet():
             model, info = kind.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False,
-                ignore_mismatched_sizes=True, **options,
+                source, dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True,
+                trust_remote_code=False, ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
     except Exception as error:  # transformers raises many kinds for a bad directory, and safetensors its own
         raise InputError(f"{source}: no model could be read ({first_line(error)})", remedy=_remedy(source)) from None

@@ -1,0 +1,137 @@
+"""Sentence encoders: texts to vectors of unit length, by sentence-transformers or by a dual encoder's text tower."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from eotune.core.errors import InputError
+from eotune.core.lookup import require
+from eotune.encoders.base import DualEncoder, autocast, evaluating
+from eotune.encoders.by_name import load
+from eotune.encoders.fingerprint import fingerprint
+from eotune.encoders.pretrained import check_source, first_line, quiet
+from eotune.encoders.towers import OFFLINE_TEXT, text_source
+
+_OFFLINE = "minilm"
+_SCHEME = "st:"
+
+
+class SentenceEncoder(Protocol):
+    """What embeds texts.
+
+    Attributes:
+        name: The string that loads it again.
+        dim: Size ``d`` of an embedding.
+    """
+
+    name: str
+    dim: int
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
+        """Embed texts, in batches by length; returns float32 ``(n, d)`` of unit length, in the order given."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a short hash of weights and settings: equal exactly when embeddings are."""
+        ...
+
+
+class PackagedSentenceEncoder(nn.Module):
+    """A model of sentence-transformers, with its own pooling, prompts and longest text.
+
+    Args:
+        model: A ``SentenceTransformer``.
+        name: What loads it again.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.name = name
+        self.dim = int(model.get_embedding_dimension())
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
+        """See :class:`SentenceEncoder`."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        with evaluating(self), torch.inference_mode(), autocast(self.model.device, precision):
+            embeddings = self.model.encode(
+                list(texts), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
+            )
+        return nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
+
+    def fingerprint(self) -> str:
+        """See :class:`SentenceEncoder`."""
+        model = self.model
+        return fingerprint(model, repr(model), model.max_seq_length, model.prompts, model.default_prompt_name)
+
+
+class TextTowerEncoder(nn.Module):
+    """The text side of a dual encoder.
+
+    Args:
+        encoder: Its image side stays unused.
+    """
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.name = encoder.name
+        self.dim = encoder.dim
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
+        """See :class:`SentenceEncoder`."""
+        return self.encoder.embed_texts(texts, batch_size=batch_size, precision=precision)
+
+    def fingerprint(self) -> str:
+        """See :class:`SentenceEncoder`."""
+        return self.encoder.fingerprint()
+
+
+def load_sentence(name: str) -> PackagedSentenceEncoder | TextTowerEncoder:
+    """Load a sentence encoder, in float32, on the CPU.
+
+    Args:
+        name: ``st:ID_OR_DIR`` for a model of sentence-transformers (``st:BAAI/bge-large-en-v1.5``), ``minilm`` for the
+            all-MiniLM-L6-v2 of the offline-text extra, or a dual encoder (``tiny``, ``hf:...``; see docs/encoders.md)
+            for its text tower.
+
+    Raises:
+        InputError: The name is not one of these, or what it names cannot be read.
+        MissingExtraError: It needs the offline-text extra.
+
+    Example:
+        >>> load_sentence("tiny").embed(["a harbour", "a forest"]).shape
+        (2, 128)
+    """
+    if name == _OFFLINE:
+        return _packaged(text_source(OFFLINE_TEXT), name)
+    if name.startswith(_SCHEME):
+        return _packaged(name.removeprefix(_SCHEME), name)
+    return TextTowerEncoder(load(name))
+
+
+def _packaged(source: str, name: str) -> PackagedSentenceEncoder:
+    if not source:
+        raise InputError(f"sentence encoder {name!r}", remedy="write for instance st:BAAI/bge-large-en-v1.5, or minilm")
+    check_source(source)
+    if Path(source).is_dir() and not (Path(source) / "modules.json").is_file():
+        # sentence-transformers would pool by the mean, whatever the model was trained with.
+        raise InputError(
+            f"{source}: no modules.json, so it is no model of sentence-transformers", remedy="name one that is"
+        )
+    package = require("sentence_transformers", OFFLINE_TEXT)
+    weights = {"use_safetensors": True, "dtype": torch.float32}
+    try:
+        with quiet():
+            model = package.SentenceTransformer(source, device="cpu", trust_remote_code=False, model_kwargs=weights)
+    except Exception as error:  # many kinds: a missing file, broken JSON, pickles only, no network
+        raise InputError(
+            f"{source}: no sentence encoder could be read ({first_line(error)})",
+            remedy="check the name and the network, or name a directory with modules.json and safetensors",
+        ) from None
+    return PackagedSentenceEncoder(model.eval(), name)
