@@ -2,7 +2,7 @@
 
 import math
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,12 +69,28 @@ def quotas(sizes: ArrayLike, total: int, available: ArrayLike | None = None, rul
             f"quotas need sizes and available of one shape (k,), 0 <= available <= sizes, total >= 0; got "
             f"{shown(sizes.tolist())}, {shown(caps.tolist())}, {total}"
         )
-    weights = _weights(sizes, rule)
-    result = np.zeros_like(sizes)
+    weights = {"proportional": sizes, "square_root": np.sqrt(sizes), "equal": np.minimum(sizes, 1)}[rule]
+    return apportion(weights, total, caps)
+
+
+def apportion(weights: ArrayLike, total: int, available: ArrayLike) -> Integers:
+    """Return quotas as `quotas` does, for any weights.
+
+    Args:
+        weights: ``(k,)`` not negative. Integers are taken exactly; of other numbers, to the 40th binary digit.
+        total: How many to keep.
+        available: ``(k,)`` how many there are.
+
+    Example:
+        >>> apportion([0.5, 0.25, 0.25], 6, available=[9, 9, 1]).tolist()
+        [3, 2, 1]
+    """
+    exact, caps = _whole_numbers(np.asarray(weights)), np.asarray(available, np.int64)
+    result = np.zeros_like(caps)
     left = min(total, int(caps.sum()))
     open_ = np.flatnonzero(caps)
     while left:
-        parts, whole = weights[open_] * left, weights[open_].sum()
+        parts, whole = exact[open_] * left, exact[open_].sum()
         full = parts >= caps[open_] * whole
         if not full.any():
             result[open_] = _largest_remainders(parts, whole, left)
@@ -109,11 +125,11 @@ def highest(scores: ArrayLike, groups: ArrayLike, ranks: ArrayLike, quota: Array
     return kept
 
 
-def _weights(sizes: Integers, rule: Rule) -> NDArray[np.object_]:
-    """Return the weights as Python's integers, with which the shares are exact."""
-    if rule == "square_root":
-        sizes = np.rint(np.sqrt(sizes) * 2**20).astype(np.int64)
-    return (np.minimum(sizes, 1) if rule == "equal" else sizes).astype(object)
+def _whole_numbers(weights: NDArray[Any]) -> NDArray[np.object_]:
+    """Return weights as Python's integers, with which shares are exact; the least is 1, so that no cluster is shut."""
+    if not np.issubdtype(weights.dtype, np.integer):
+        weights = np.rint(weights / max(weights.max(initial=0), 1e-300) * 2.0**40).astype(np.int64)
+    return np.maximum(weights, 1).astype(object)
 
 
 def _largest_remainders(parts: NDArray[np.object_], whole: int, total: int) -> Integers:
