@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from eotune.core.errors import InputError
 from eotune.selection import duplicates
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
+from eotune.selection.vectors import blocks
 
 
 def naive(vectors, clusters, ranks, threshold, which):
@@ -26,7 +27,7 @@ def naive(vectors, clusters, ranks, threshold, which):
 
 def small(monkeypatch):
     """Make every part of the search that large clusters need take part in small ones."""
-    for name, value in (("_BLOCK", 4), ("_BIN", 3), ("_BINS", 6), ("_PAIRS", 5), ("_DIRECTIONS", 2), ("_SAMPLE", 9)):
+    for name, value in (("_BLOCK", 4), ("_CELL", 3), ("_CELLS", 6), ("_PAIRS", 5), ("_DIRECTIONS", 2), ("_SAMPLE", 9)):
         monkeypatch.setattr(duplicates, name, value)
 
 
@@ -40,8 +41,8 @@ def test_equal_to_comparing_all_pairs(seed, n, d, threshold, spread, large):
     vectors = centres[random.integers(3, size=n)] + spread * random.standard_normal((n, d))
     vectors[random.random(n) < 0.2] = vectors[0]
     clusters, ranks, which = random.integers(-1, 2, n), random.permutation(n), random.random(n) < 0.9
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = units @ units.T
+    scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = scaled @ scaled.T
     if (np.abs(cosines - threshold) < 1e-5).any() and threshold < 1:
         return  # decided by rounding
     with pytest.MonkeyPatch.context() as patch:
@@ -60,13 +61,12 @@ def clustered(n, d=48, seed=0):
 
 
 @pytest.mark.parametrize("threshold", [0.8, 0.95])
-def test_a_cluster_of_several_blocks_and_bins(threshold, monkeypatch):
-    monkeypatch.setattr(duplicates, "_BIN", 256)
+def test_a_cluster_of_several_blocks_and_cells(threshold):
     vectors = clustered(3000)
     clusters, ranks = np.zeros(3000, int), np.random.default_rng(1).permutation(3000)
     found = near_duplicates(vectors, clusters, ranks, threshold=threshold)
-    units = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))[np.argsort(ranks)]
-    near, expected = units @ units.T >= threshold, np.full(3000, -1)
+    ordered = units(3000)[np.argsort(ranks)]
+    near, expected = ordered @ ordered.T >= threshold, np.full(3000, -1)
     for row in range(3000):
         earlier = np.flatnonzero(near[row, :row] & (expected[:row] < 0))
         if len(earlier):
@@ -76,23 +76,28 @@ def test_a_cluster_of_several_blocks_and_bins(threshold, monkeypatch):
     assert 300 < (found >= 0).sum() < 2900
 
 
-def test_bins_that_are_far_apart_never_meet(monkeypatch):
-    monkeypatch.setattr(duplicates, "_BIN", 256)
-    vectors = clustered(3000)
-    projected = duplicates._directions(vectors, np.arange(3000)).project(vectors)
-    bins = duplicates._binned(projected)
-    reach = duplicates._reach(projected, bins, 0.02)
-    assert len(reach) == bins.max() + 1 >= 12
-    assert max(np.bincount(bins)) <= 256
-    assert all(number in others for number, others in enumerate(reach))
-    assert sum(map(len, reach)) < len(reach) ** 2
+def units(n):
+    vectors = clustered(n)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_cells_out_of_reach_hold_no_neighbours():
+    values = units(1500)
+    cells = duplicates._Cells(values[::3], len(values), radius=0.3)
+    for part in blocks(len(values)):
+        cells.take(part, values[part])
+    reach = cells.reach(values, cells.labels)
+    near = np.linalg.norm(values[:, None] - values[None], axis=2) <= 0.3
+    rows, others = np.nonzero(near)
+    assert reach[rows, cells.labels[others]].all()
+    assert len(rows) > len(values)
+    assert not reach.all()
 
 
 def test_projected_distances_are_lower_bounds():
-    vectors = clustered(300)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    projected = duplicates._directions(vectors, np.arange(300)).project(vectors)
-    full, low = (np.linalg.norm(values[:, None] - values[None], axis=2) for values in (vectors, projected))
+    values = units(300)
+    projected = duplicates._directions(values).project(values)
+    full, low = (np.linalg.norm(points[:, None] - points[None], axis=2) for points in (values, projected))
     assert (low <= full + 1e-5).all()
     assert np.median(low / np.maximum(full, 1e-6)) > 0.5
 

@@ -7,7 +7,7 @@ all pairs; three things make it fast:
 - a block of rows is compared with those that stay alone, so that thousands of templated texts cost one comparison each;
 - first comes a lower bound of the distance from a few principal directions P and the length of what is outside them,
   ``|x - y|^2 >= |Px - Py|^2 + (|Rx| - |Ry|)^2``. Only pairs that it lets through are compared in full;
-- rows are binned by the same directions, and bins farther apart than the threshold allows never meet.
+- rows lie in cells, and those in cells farther apart than the threshold allows never meet.
 """
 
 from collections.abc import Hashable, Iterable
@@ -15,16 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
+from eotune.selection.clusters import nearest_centres
 from eotune.selection.vectors import Floats, Integers, Vectors, blocks, members, read_units
 
 _BLOCK = 1024  # rows that are decided at a time
 _DIRECTIONS = 28  # with the rest's length and two numbers for the products, a row takes 31 floats
 _SAMPLE = 4096  # rows that the directions are computed from
-_BIN = 2048  # rows of a bin, where that makes no more bins than
-_BINS = 128
+_CELL = 512  # rows of a cell, where that makes no more cells than
+_CELLS = 1024
 _PAIRS = 16_384  # candidate pairs that are compared in full at a time
 _SLACK = 1e-5  # what rounding may take from a bound
 _ROUNDING = 1e-6  # and from a cosine
@@ -122,8 +124,28 @@ def _greedy(units: Floats, threshold: float) -> Integers:
     return found
 
 
+@dataclass(frozen=True)
+class _Directions:
+    """The principal directions of some unit vectors: ``mean`` (d,) and ``axes`` (d, m)."""
+
+    mean: Floats
+    axes: Floats
+
+    def project(self, units: Floats) -> Floats:
+        """Return ``(n, m + 1)`` coordinates and length of the rest: distances in them are never too large."""
+        moved = units - self.mean
+        inside = moved @ self.axes
+        rest = np.einsum("ij,ij->i", moved, moved) - np.einsum("ij,ij->i", inside, inside)
+        return np.concatenate([inside, np.sqrt(np.maximum(rest, 0))[:, None]], axis=1)
+
+
+def _directions(units: Floats) -> _Directions:
+    axes = np.linalg.eigh(np.atleast_2d(np.cov(units, rowvar=False)))[1][:, ::-1][:, :_DIRECTIONS]
+    return _Directions(units.mean(axis=0), np.ascontiguousarray(axes, dtype=np.float32))
+
+
 class _Stay:
-    """The samples of a large cluster that stay, by bin, and the search for neighbours among them.
+    """The samples of a large cluster that stay, by cell, and the search for neighbours among them.
 
     ``places`` number the cluster's rows in the order of ids. A distance bound is one product: with ``a`` the projected
     row, ``|a - b|^2 <= r^2`` means ``[a, -|a|^2 / 2, 1] [b, 1, -|b|^2 / 2] >= -r^2 / 2``, and r^2 / 2 = 1 - threshold.
@@ -131,47 +153,55 @@ class _Stay:
 
     def __init__(self, vectors: Vectors, rows: Integers, threshold: float) -> None:
         self._vectors, self._rows, self._threshold = vectors, rows, threshold
-        directions = _directions(vectors, rows)
-        projected = np.concatenate([directions.project(_units(vectors, rows[part])) for part in blocks(len(rows))])
-        self._bins = _binned(projected)
-        self._reach = _reach(projected, self._bins, 2 * (1 - threshold) + 4 * _SLACK)
+        sample = read_units(vectors, np.sort(generator("sample").choice(rows, min(_SAMPLE, len(rows)), replace=False)))
+        self._cells = _Cells(sample, len(rows), np.sqrt(2 - 2 * threshold))
+        # What tells cells apart is used already, so the directions are those in which the rows of a cell differ.
+        directions = _directions(sample - self._cells.centres[nearest_centres(sample, self._cells.centres)[0]])
+        projected = np.empty((len(rows), directions.axes.shape[1] + 1), np.float32)
+        for part in blocks(len(rows)):
+            units = _units(vectors, rows[part])
+            projected[part] = directions.project(units)
+            self._cells.take(part, units)
         half = -np.einsum("ij,ij->i", projected, projected)[:, None] / 2
         self._asked = np.concatenate([projected, half, np.ones_like(half)], axis=1)
-        # Every bin has room for all of its rows, so that those that stay lie side by side.
-        self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._bins))])
-        self._counts = np.zeros(len(self._starts) - 1, np.int64)
+        # Every cell has room for all of its rows, so that those that stay lie side by side.
+        sizes = np.bincount(self._cells.labels, minlength=len(self._cells.centres))
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._counts = np.zeros(len(sizes), np.int64)
         self._kept = np.empty_like(self._asked)
         self._places = np.empty(len(rows), np.int64)
 
     def add(self, places: Integers) -> None:
         """Let these rows stay."""
-        order = places[np.argsort(self._bins[places], kind="stable")]
-        numbers, firsts, counts = np.unique(self._bins[order], return_index=True, return_counts=True)
-        for number, first, count in zip(numbers, firsts, counts, strict=True):
-            at = self._starts[number] + self._counts[number]
-            added = order[first : first + count]
-            self._kept[at : at + count] = self._asked[added]
-            # The rows' own codes end in (-|a|^2 / 2, 1); what they are compared with has these two the other way round.
-            self._kept[at : at + count, -2:] = self._asked[added][:, :-3:-1]
-            self._places[at : at + count] = added
-            self._counts[number] += count
+        labels = self._cells.labels[places]
+        order = np.argsort(labels, kind="stable")
+        places, labels = places[order], labels[order]
+        numbers, firsts, counts = np.unique(labels, return_index=True, return_counts=True)
+        at = (self._starts[:-1] + self._counts)[labels] + np.arange(len(places)) - np.repeat(firsts, counts)
+        self._kept[at] = self._asked[places]
+        self._kept[at, -2:] = self._asked[places, :-3:-1]  # what is compared has its last two the other way round
+        self._places[at] = places
+        self._counts[numbers] += counts
 
     def first_neighbours(self, units: Floats, places: Integers) -> Integers:
         """Return for every row the first place that stays and is a duplicate of it, or -1."""
         none = len(self._rows)
         found = np.full(len(units), none)
         waiting: list[tuple[Integers, Integers]] = []
-        for number in np.unique(self._bins[places]):
-            asking = np.flatnonzero(self._bins[places] == number)
-            codes = self._asked[places[asking]]
-            for other in self._reach[number]:
-                part = slice(self._starts[other], self._starts[other] + self._counts[other])
-                near = np.flatnonzero((codes @ self._kept[part].T).ravel() >= self._threshold - 1 - _SLACK)
-                if len(near):
-                    who, whom = np.divmod(near, self._counts[other])
-                    waiting.append((asking[who], self._places[part][whom]))
-                if sum(len(who) for who, _ in waiting) > _PAIRS:
-                    self._compare(units, waiting, found)
+        count = 0
+        reach = self._cells.reach(units, self._cells.labels[places])
+        for cell in np.flatnonzero(reach.any(axis=0) & (self._counts > 0)):
+            asking = np.flatnonzero(reach[:, cell])
+            part = slice(self._starts[cell], self._starts[cell] + self._counts[cell])
+            products = self._asked[places[asking]] @ self._kept[part].T
+            near = np.flatnonzero(products >= self._threshold - 1 - _SLACK)
+            if len(near):
+                who, whom = np.divmod(near, self._counts[cell])
+                waiting.append((asking[who], self._places[part][whom]))
+                count += len(near)
+            if count > _PAIRS:
+                self._compare(units, waiting, found)
+                count = 0
         self._compare(units, waiting, found)
         found[found == none] = -1
         return found
@@ -189,49 +219,40 @@ class _Stay:
             np.minimum.at(found, who[part][near], whom[part][near])
 
 
-@dataclass(frozen=True)
-class _Directions:
-    """The principal directions of some unit vectors: ``mean`` (d,) and ``axes`` (d, m)."""
+class _Cells:
+    """Rows by their nearest of some centres, and which cells a row's neighbours may lie in.
 
-    mean: Floats
-    axes: Floats
+    Attributes:
+        centres: ``(cells, d)``.
+        labels: ``(n,)`` every row's cell.
+    """
 
-    def project(self, units: Floats) -> Floats:
-        """Return ``(n, m + 1)`` coordinates and length of the rest: distances in them are never too large."""
-        moved = units - self.mean
-        inside = moved @ self.axes
-        rest = np.einsum("ij,ij->i", moved, moved) - np.einsum("ij,ij->i", inside, inside)
-        return np.concatenate([inside, np.sqrt(np.maximum(rest, 0))[:, None]], axis=1)
+    def __init__(self, sample: Floats, n: int, radius: float) -> None:
+        count = min(_CELLS, -(-n // _CELL), len(sample))
+        model = MiniBatchKMeans(count, n_init=1, init="random", batch_size=1024, max_iter=5, random_state=0).fit(sample)
+        self.centres: Floats = model.cluster_centers_.astype(np.float32)
+        self.labels = np.empty(n, np.int64)
+        self._radius = radius + 1e-3  # more than rounding takes
+        self._extents = np.zeros(count, np.float32)
+        self._apart = np.sqrt(_squared_distances(self.centres, self.centres))
 
+    def take(self, part: slice, units: Floats) -> None:
+        """Find the cells of some rows; all rows are taken before the first is asked for."""
+        self.labels[part], squares = nearest_centres(units, self.centres)
+        np.maximum.at(self._extents, self.labels[part], np.sqrt(squares))
 
-def _directions(vectors: Vectors, rows: Integers) -> _Directions:
-    chosen = np.sort(generator("directions").choice(rows, min(_SAMPLE, len(rows)), replace=False))
-    units = read_units(vectors, chosen)
-    mean = units.mean(axis=0)
-    axes = np.linalg.eigh(np.atleast_2d(np.cov(units, rowvar=False)))[1][:, ::-1][:, :_DIRECTIONS]
-    return _Directions(mean, np.ascontiguousarray(axes, dtype=np.float32))
+    def reach(self, units: Floats, labels: Integers) -> NDArray[np.bool_]:
+        """Return ``(m, cells)``: whether a cell may hold a point within the radius of a row.
 
-
-def _binned(projected: Floats) -> Integers:
-    """Return every row's bin: halves at the median of the widest direction, again and again."""
-    size = max(_BIN, -(-len(projected) // _BINS))
-    bins = np.empty(len(projected), np.int64)
-    open_, done = [np.arange(len(projected))], 0
-    while open_:
-        rows = open_.pop()
-        if len(rows) <= size:
-            bins[rows] = done
-            done += 1
-            continue
-        widest = projected[rows[:: max(1, len(rows) // 1000)]].std(axis=0).argmax()
-        order = np.argpartition(projected[rows, widest], len(rows) // 2)
-        open_ += [rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]]
-    return bins
+        It does not if the row is too far from its centre, or too far inside its own cell: cells are convex, and to the
+        plane halfway between the centres a and b it is ``(|x - b|^2 - |x - a|^2) / (2 |a - b|)``.
+        """
+        squares = _squared_distances(units, self.centres)
+        own = squares[np.arange(len(labels)), labels][:, None]
+        near = np.sqrt(squares) <= self._extents + self._radius
+        return near & (squares - own <= 2 * self._radius * self._apart[labels] + 1e-4)
 
 
-def _reach(projected: Floats, bins: Integers, squared_distance: float) -> list[Integers]:
-    """Return for every bin the bins whose boxes are no farther from its own."""
-    boxes = [(projected[rows].min(axis=0), projected[rows].max(axis=0)) for _, rows in members(bins)]
-    low, high = (np.array(side) for side in zip(*boxes, strict=True))
-    gaps = (np.maximum(0, np.maximum(low - above, below - high)) for below, above in boxes)
-    return [np.flatnonzero((gap**2).sum(axis=1) <= squared_distance) for gap in gaps]
+def _squared_distances(points: Floats, others: Floats) -> Floats:
+    squares = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", others, others)
+    return np.maximum(squares - 2 * points @ others.T, 0)
