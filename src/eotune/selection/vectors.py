@@ -1,0 +1,89 @@
+"""Embeddings that may lie on disk: rows of them as float32, checked, a block at a time."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eotune.core.errors import InputError
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+BLOCK = 8192  # rows that are read and compared at a time
+
+
+class Vectors(Protocol):
+    """``(n, d)`` embeddings: an array, a memory map, or anything that hands out rows by slice and by sorted numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, d)``."""
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return rows as an array."""
+
+
+def read_rows(vectors: Vectors, rows: slice | Integers) -> Floats:
+    """Return some rows as float32.
+
+    Raises:
+        InputError: One holds NaN or infinity; the message names the first.
+
+    Example:
+        >>> read_rows(np.eye(3, dtype=np.float16), np.array([0, 2])).dtype
+        dtype('float32')
+    """
+    block = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    # A sum is finite only if all its parts are (overflow aside), so the slow search runs in the bad case only.
+    if not np.isfinite(block.sum(dtype=np.float64)) and not (finite := np.isfinite(block).all(axis=1)).all():
+        bad = np.flatnonzero(~finite)
+        numbers = np.arange(*rows.indices(vectors.shape[0]))[bad] if isinstance(rows, slice) else rows[bad]
+        raise InputError(
+            f"{len(bad)} of {len(block)} embeddings hold NaN or infinity, the first at row {int(numbers[0])}",
+            remedy="look at that sample, or encode in float32",
+        )
+    return block
+
+
+def read_units(vectors: Vectors, rows: slice | Integers) -> Floats:
+    """Return some rows as float32, scaled to unit length; zeros stay.
+
+    Example:
+        >>> read_units(np.array([[3.0, 4.0]]), slice(0, 1)).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    block = read_rows(vectors, rows)
+    lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+    lengths[lengths == 0] = 1
+    return block / lengths[:, None]
+
+
+def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Yield slices that cover ``n`` rows.
+
+    Example:
+        >>> list(blocks(5, 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def members(groups: NDArray[np.integer], which: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Integers]]:
+    """Yield every group's number and its rows in ascending order; numbers below 0 are no group.
+
+    Args:
+        groups: ``(n,)``.
+        which: ``(n,)`` whether a row counts at all.
+
+    Example:
+        >>> [(group, rows.tolist()) for group, rows in members(np.array([1, 0, 1, -1]))]
+        [(0, [1]), (1, [0, 2])]
+    """
+    counted = groups >= 0 if which is None else (groups >= 0) & which
+    rows = np.flatnonzero(counted)
+    rows = rows[np.argsort(groups[rows], kind="stable")]
+    numbers, starts = np.unique(groups[rows], return_index=True)
+    yield from zip(numbers.tolist(), np.split(rows, starts[1:]), strict=False)  # of nothing, split makes one part

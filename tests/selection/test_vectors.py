@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.selection.vectors import blocks, members, read_rows, read_units
+
+
+def test_a_memory_map_is_read_by_rows(tmp_path):
+    values = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float16)
+    values.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float16, "r", shape=(20, 3))
+    assert read_rows(mapped, np.array([1, 7])).tolist() == values[[1, 7]].tolist()
+    assert np.allclose(np.linalg.norm(read_units(mapped, slice(3, 9)), axis=1), 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_row_is_named(bad):
+    values = np.zeros((30, 2))
+    values[[17, 20], 1] = bad
+    with pytest.raises(InputError, match="2 of 20 embeddings hold NaN or infinity, the first at row 17"):
+        read_rows(values, slice(10, 30))
+    with pytest.raises(InputError, match="the first at row 20"):
+        read_rows(values, np.array([3, 20]))
+
+
+def test_huge_finite_values_pass():
+    assert np.isfinite(read_rows(np.full((2, 2), 3e38), slice(None))).all()
+
+
+def test_the_input_is_not_changed():
+    values = np.full((2, 2), 2.0, np.float32)
+    read_units(values, slice(None))
+    assert (values == 2).all()
+
+
+def test_zeros_stay_zeros():
+    assert read_units(np.zeros((1, 2)), slice(None)).tolist() == [[0, 0]]
+
+
+def test_members_of_nothing():
+    assert list(members(np.array([], int))) == []
+    assert list(members(np.array([-1, -1]))) == []
+    kept = members(np.array([0, 0, 1]), np.array([False, True, False]))
+    assert [(group, rows.tolist()) for group, rows in kept] == [(0, [1])]
+
+
+def test_blocks_cover_all_rows():
+    assert [index for part in blocks(10, 3) for index in range(10)[part]] == list(range(10))
+    assert list(blocks(0)) == []
