@@ -19,7 +19,7 @@ from eotune.data.caption_formats import RowError
 
 LIMIT = 2**26  # bytes of one record; more is no record but a missing bracket or line end
 _CHUNK = 2**20
-_SLACK = 16  # an error so close to the end of what was read may come from what is not read yet
+_SLACK = 16  # what is found so close to the end of what was read may depend on what is not read yet
 _DIGITS = 4000  # of an integer; Python refuses to convert longer ones
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -116,7 +116,7 @@ def line_value(line: bytes, number: int) -> Any:
         if rest < len(text):
             return RowError(f"line {number}: more than one value (column {rest + 1}); write one record a line")
     except json.JSONDecodeError as error:
-        return RowError(f"line {number}: not valid JSON at column {error.colno} ({error.msg})")
+        return RowError(f"line {number}: not valid JSON at column {error.pos + 1} ({error.msg})")
     except UnicodeDecodeError as error:
         return RowError(f"line {number}: not UTF-8 text (byte {error.start} of the line)")
     except RecursionError:
@@ -244,7 +244,7 @@ class _Window:
             except RecursionError:
                 raise self._wrong("nested too deeply", self._at) from None
             else:
-                if end < len(self._buffer) or not self._read_on():  # 12 may be the beginning of 123
+                if end < len(self._buffer) - _SLACK or not self._read_on():  # 12. may be the beginning of 12.5
                     self._at = end
                     return value
 

@@ -288,7 +288,8 @@ def _unknown(path: Path, probes: list[Any]) -> InputError:
         return InputError(f"{path}: {first}", remedy="check that it is a JSON, JSON Lines or Parquet file")
     found = ", ".join(map(shown, list(first)[:10])) if isinstance(first, Mapping) else kind_of(first)
     known = ("conversations", "messages", "question", "captions", "sentences")
-    near = next((f for f in map(str, first) if nearest(f, known)), None) if isinstance(first, Mapping) else None
+    others = [key for key in map(str, first) if key not in KEYS] if isinstance(first, Mapping) else []
+    near = next((key for key in others if nearest(key, known)), None)
     hint = f"rename {shown(near)} to {nearest(near, known)!r}, or " if near else ""
     return InputError(
         f"{path}: records of no known layout (found {found or 'no key'})",

@@ -1,0 +1,239 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.data.instructions import BadRecord, InstructionSample, Turn, open_instructions
+from eotune.data.scenes import write_instructions
+
+
+def record(number=0, **changes):
+    turns = [{"from": "human", "value": f"<image>\nQuestion {number}?"}, {"from": "gpt", "value": f"Answer {number}."}]
+    return {"id": f"r{number}", "image": f"{number}.png", "conversations": turns, **changes}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write records in a container, with their images."""
+
+    def build(rows, name="set.json", images=True):
+        path = tmp_path / name
+        if name.endswith(".parquet"):
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            path.parent.mkdir(exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+        elif name.endswith(".jsonl"):
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            path.write_text(json.dumps(rows, indent=1))
+        for number in range(len(rows) if images else 0):
+            (tmp_path / f"{number}.png").touch()
+        return path
+
+    return build
+
+
+def samples(path, **options):
+    return list(open_instructions(path, **options).samples())
+
+
+@pytest.mark.parametrize("name", ["set.json", "set.jsonl", "set.parquet"])
+def test_every_container_gives_the_same_samples(written, name):
+    path = written([record(n) for n in range(5)], name)
+    source = open_instructions(path)
+    assert (source.format, source.container, source.root) == ("conversations", path.suffix[1:], path.parent)
+    found = list(source.samples())
+    assert found == list(source.samples())
+    assert [(one.id, one.row, one.images) for one in found] == [(f"r{n}", n, (f"{n}.png",)) for n in range(5)]
+    assert found[3].turns == (Turn("user", "<image>\nQuestion 3?"), Turn("assistant", "Answer 3."))
+    assert (found[3].question, found[3].answer) == ("Question 3?", "Answer 3.")
+    assert [found[3].text(kind) for kind in ("both", "question", "answer")] == [
+        "Question 3?\nAnswer 3.", "Question 3?", "Answer 3.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["lines.json", "lines.txt", "lines.ndjson"])
+def test_lines_are_known_by_their_look(written, name):
+    path = written([record(n) for n in range(3)], "set.jsonl")
+    assert open_instructions(path.rename(path.with_name(name))).container == "jsonl"
+
+
+def test_parquet_is_known_by_its_look(written):
+    path = written([record(n) for n in range(3)], "set.parquet")
+    path = path.rename(path.with_name("set"))
+    assert open_instructions(path).container == "parquet"
+    assert len(samples(path)) == 3
+
+
+def test_a_folder_of_parquet_files_is_read_by_name(written, tmp_path):
+    written([record(n) for n in (2, 3)], "set/b.parquet", images=False)
+    written([record(n) for n in (0, 1)], "set/a.parquet", images=False)
+    for number in range(4):
+        (tmp_path / "set" / f"{number}.png").touch()
+    assert [(one.id, one.row) for one in samples(tmp_path / "set")] == [(f"r{n}", n) for n in range(4)]
+
+
+def test_records_without_an_id_are_numbered_by_row(written):
+    path = written([record(0, id=None), record(1, id=""), record(2, id=5)])
+    assert [one.id for one in samples(path)] == ["0", "1", "5"]
+
+
+def test_ids_that_repeat_are_listed_or_numbered(written):
+    path = written([record(0, id="a"), record(1, id="a"), record(2, id="b")])
+    good, bad, other = samples(path)
+    assert (good.id, other.id) == ("a", "b")
+    assert bad == BadRecord(
+        1, "a", "id 'a' stands already in a record before; rename it, or number the records instead (ids: row)"
+    )
+    assert [one.id for one in samples(path, ids="row")] == ["0", "1", "2"]
+
+
+def test_bad_records_are_listed_where_they_stand(written, tmp_path):
+    (tmp_path / "away.png").symlink_to("/etc/hostname")
+    rows = [
+        record(0), record(1, image="../a.png"), record(2, image="/etc/passwd"), record(3, image="gone.png"),
+        record(4, image="away.png"), record(5, conversations=[]), record(6, id=None, image=None), "text", record(8),
+    ]  # fmt: skip
+    found = samples(written(rows))
+    assert [one.row for one in found] == list(range(9))
+    assert [one.row for one in found if isinstance(one, InstructionSample)] == [0, 8]
+    says = [
+        "leads out of the image folder", "leads out of the image folder", "no such file in", "is a link out",
+        "'conversations' is empty", "has no image", "text where an object was expected",
+    ]  # fmt: skip
+    bad = [one for one in found if isinstance(one, BadRecord)]
+    assert [one.id for one in bad] == ["r1", "r2", "r3", "r4", "r5", None, None]
+    for one, part in zip(bad, says, strict=True):
+        assert part in one.reason
+    assert len([one for one in samples(tmp_path / "set.json", check_files=False) if isinstance(one, BadRecord)]) == 5
+
+
+def test_a_broken_line_is_a_bad_record(written):
+    path = written([record(0), record(1)], "set.jsonl")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], '{"id": ', lines[1]]))
+    assert samples(path)[1] == BadRecord(1, None, "line 2: not valid JSON at column 9 (Expecting value)")
+
+
+def test_absolute_paths_under_the_root_are_made_relative(written, tmp_path):
+    path = written([record(0, image=str(tmp_path / "0.png"))])
+    assert samples(path)[0].images == ("0.png",)
+
+
+def test_the_images_folder_is_found_or_given(written, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").touch()
+    path = written([record(0)], images=False)
+    assert open_instructions(path).root == tmp_path / "images"
+    assert open_instructions(path, images=tmp_path).root == tmp_path
+    with pytest.raises(InputError, match="no such folder of images"):
+        open_instructions(path, images=tmp_path / "gone")
+
+
+def test_a_split_keeps_the_row_numbers(written):
+    path = written([record(n, split=split) for n, split in enumerate(["train", "test", "training", None])])
+    assert [one.row for one in samples(path, split="train")] == [0, 2, 3]
+    assert [one.row for one in samples(path, split="Test")] == [1, 3]
+
+
+def test_a_split_that_is_not_there(written):
+    path = written([record(n, split="validation") for n in range(3)])
+    source = open_instructions(path, split="trian")
+    with pytest.raises(InputError, match="no split 'trian'; it has val \\(3\\)"):
+        list(source.samples())
+    path = written([record(0, spilt="train")])
+    assert "did you mean 'split'?" in samples(path, split="train")[0].reason
+
+
+def test_captions_of_every_layout(written, tmp_path):
+    rows = [{"image": "0.png", "captions": ["a", "b"], "id": 4, "split": "train"}, {"image": "1.png", "captions": []}]
+    rows.append({"image": "2.png", "captions": ["c"], "split": "test"})
+    expected = [("4#0", 0, "a"), ("4#1", 1, "b"), (None, 2, None), ("3", 3, "c")]
+    for name in ("set.json", "set.jsonl", "set.parquet"):
+        source = open_instructions(written(rows, name))
+        assert source.format == "captions"
+        found = [(one.id, one.row, getattr(one, "answer", None)) for one in source.samples()]
+        assert found == expected
+        assert all(one.question == "" for one in source.samples() if isinstance(one, InstructionSample))
+        assert [one.row for one in replace(source, split="train").samples()] == [0, 1, 2]
+    karpathy = [{"filename": "0.png", "imgid": 1, "split": "train", "sentences": [{"raw": "a"}, {"raw": "b"}]}]
+    for indent in (None, 1):
+        (tmp_path / "k.json").write_text(json.dumps({"dataset": "x", "images": karpathy}, indent=indent))
+        assert [(one.id, one.text()) for one in samples(tmp_path / "k.json")] == [("1#0", "a"), ("1#1", "b")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.json", b"", "the file is empty"),
+        ("a.jsonl", b"\n \n", "the file is empty"),
+        ("a.json", b"[]", "holds no record"),
+        ("a.json", b'[{"id": 1, "image": "a.png", "conv', "cut off at its end, byte 34"),
+        ("a.jsonl", b'{"id": 1, "messages": []}\n{"id": 1, "ima', "cut off at its end"),
+        ("a.json", b"a,b\n1,2\n", "cut off at its end"),
+        ("a.json", b'{"a": 1}', "found 'a'"),
+        ("a.json", b'[{"image": "a.png", "conversation": []}]', "rename 'conversation' to 'conversations'"),
+        ("a.json", b"[1, 2]", "records of no known layout (found a number)"),
+        ("a.json", b'{"data": [{}],\n"b": [1]}', "one object, without a list 'images'"),
+        ("a.jsonl", b"a,b\n1,2\n", "line 1: not valid JSON at column 1"),
+        ("a.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
+        ("a.parquet", b"", "cannot be read as Parquet"),
+        ("a", b"PAR1 and no more", "cannot be read as Parquet"),
+    ],
+)
+def test_files_that_are_no_instruction_set(tmp_path, name, data, says):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError) as raised:
+        open_instructions(tmp_path / name)
+    assert says in str(raised.value)
+    assert str(tmp_path / name) in str(raised.value)
+
+
+def test_places_where_nothing_is(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        open_instructions(tmp_path / "gone.json")
+    with pytest.raises(InputError, match=r"no .parquet file in it"):
+        open_instructions(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        open_instructions(tmp_path / "gone.parquet")
+
+
+def test_damage_in_the_middle_is_found_while_reading(written):
+    path = written([record(n) for n in range(40)])
+    text = path.read_text()
+    at = text.index('"r35"')
+    path.write_text(text[:at] + text[at + 1 :])
+    found = open_instructions(path).samples()
+    assert next(found).id == "r0"
+    with pytest.raises(InputError, match="not valid JSON at line"):
+        list(found)
+
+
+@pytest.mark.parametrize("name", ["set.json", "set.jsonl"])
+def test_a_file_that_is_cut_anywhere_is_refused(written, name):
+    """But after a whole line of JSON Lines: what follows may never have been there."""
+    data = written([record(n) for n in range(2)], name).read_bytes()
+    cut = written([record(0)], f"cut.{name}")
+    for length in range(len(data.rstrip())):
+        cut.write_bytes(data[:length])
+        if name == "set.jsonl" and length and b"\n" in data[length - 1 : length + 1]:
+            assert [one.id for one in samples(cut)] == ["r0"]
+        else:
+            with pytest.raises(InputError):
+                samples(cut)
+
+
+def test_the_synthetic_set_is_read_and_its_truth_applies(tmp_path):
+    path = write_instructions(tmp_path, 40, size=16)
+    found = samples(path)
+    truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert [(one.id, one.images) for one in found] == [(one["id"], (one["image"],)) for one in truth]
+    by_id = {one.id: one for one in found}
+    exact = [one for one in truth if one["relation"] == "exact"]
+    assert exact
+    for one in exact:
+        first, second = by_id[one["id"]], by_id[one["duplicate_of"]]
+        assert (first.images, first.text()) == (second.images, second.text())
