@@ -60,6 +60,25 @@ def captions_seeds() -> list[Seed]:
     ]
 
 
+def instructions_seeds() -> list[Seed]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    turns = [{"from": "human", "value": "<image>\nHow many planes?"}, {"from": "gpt", "value": "Two."}]
+    said = [{"role": "user", "content": "<image>Where?"}, {"role": "assistant", "content": "Here."}]
+    flat = [{"id": i, "image": f"{i}.png", "conversations": turns, "split": "train"} for i in range(3)]
+    messages = [{"messages": said, "images": [f"{i}.png"], "source": {"a": i}} for i in range(3)]
+    table = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(flat * 2), table, row_group_size=4)
+    texts = [(name, data, how) for name, data, how in captions_seeds() if name != "b.json"]
+    return [
+        *texts,
+        ("d.json", json.dumps(flat, indent=1).encode(), "json"),
+        ("e.jsonl", "\n".join(map(json.dumps, messages)).encode(), "jsonl"),
+        ("f.parquet", table.getvalue(), "binary"),
+    ]
+
+
 def recipe_seeds() -> list[Seed]:
     return [
         (path.name, path.read_bytes(), "yaml")
@@ -170,6 +189,26 @@ def read_captions_file(path: Path) -> None:
     read_captions(path)
 
 
+def read_instructions_file(path: Path) -> None:
+    """Read an instruction set, write every second sample of it, and read that."""
+    from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
+    from eotune.data.instructions import BadRecord, open_instructions
+
+    source = open_instructions(path, ids="row", check_files=False)
+    found = list(source.samples())
+    chosen = [one for one in found if not isinstance(one, BadRecord)][::2]
+    rows = [one.row for one in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / path.name
+        write_subset(source, rows, out)
+        write_xcomposer(source, rows, Path(folder) / "xcomposer.json")
+        if chosen:
+            again = list(open_instructions(out, ids="row", images=source.root, check_files=False).samples())
+            if [(one.images, one.turns) for one in again] != [(one.images, one.turns) for one in chosen]:
+                raise ValueError("what was written is not what was chosen")
+    dataset_info(source, path.name, "damaged")
+
+
 def read_recipe_file(path: Path) -> None:
     from eotune.runs.recipe import read_recipe
 
@@ -229,6 +268,7 @@ def read_preprocessor_file(path: Path) -> None:
 
 KINDS: dict[str, tuple[Callable[[], list[Seed]], Callable[[Path], None]]] = {
     "captions": (captions_seeds, read_captions_file),
+    "instructions": (instructions_seeds, read_instructions_file),
     "recipe": (recipe_seeds, read_recipe_file),
     "image": (image_seeds, read_image_file),
     "checkpoint": (checkpoint_seeds, read_checkpoint_file),

@@ -123,6 +123,12 @@ def test_captions_are_taken_out_and_all_else_stays(tmp_path):
     assert json.loads((tmp_path / "some.json").read_text())["images"] == []
 
 
+def test_of_a_key_that_stands_twice_the_last_counts(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"image": "a.png", "captions": ["a", "b", "c"], "captions": ["d", "e"]}\n')
+    write_subset(open_instructions(tmp_path / "a.jsonl"), [1], tmp_path / "b.jsonl")
+    assert (tmp_path / "b.jsonl").read_text() == '{"image": "a.png", "captions": ["e"]}\n'
+
+
 @pytest.fixture
 def scenes(tmp_path):
     return open_instructions(write_instructions(tmp_path / "scenes", 20, size=16))

@@ -1,9 +1,11 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from eotune.core.errors import InputError
+from eotune.data import instruction_json
 from eotune.data.instructions import BadRecord, InstructionSample, Turn, open_instructions
 from eotune.data.scenes import write_instructions
 
@@ -89,6 +91,8 @@ def test_ids_that_repeat_are_listed_or_numbered(written):
         1, "a", "id 'a' stands already in a record before; rename it, or number the records instead (ids: row)"
     )
     assert [one.id for one in samples(path, ids="row")] == ["0", "1", "2"]
+    with pytest.raises(InputError, match="unknown kind of ids 'rows'; did you mean 'row'?"):
+        open_instructions(path, ids="rows")
 
 
 def test_bad_records_are_listed_where_they_stand(written, tmp_path):
@@ -224,6 +228,21 @@ def test_a_file_that_is_cut_anywhere_is_refused(written, name):
         else:
             with pytest.raises(InputError):
                 samples(cut)
+
+
+@pytest.mark.parametrize("name", ["set.json", "set.jsonl"])
+def test_a_file_is_never_in_memory_as_a_whole(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(instruction_json, "_CHUNK", 2**14)
+    separator, ends = (",", "[]") if name == "set.json" else ("\n", ("", "\n"))
+    rows = [json.dumps(record(number, more="x" * 4000)) for number in range(1000)]
+    (tmp_path / name).write_text(ends[0] + separator.join(rows) + ends[1])
+    source = open_instructions(tmp_path / name, check_files=False)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in source.samples()) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 1e6  # of a file of 4 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_synthetic_set_is_read_and_its_truth_applies(tmp_path):

@@ -31,7 +31,15 @@ def test_what_was_mended_stays_so(fuzz, path, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("captions", 100), ("recipe", 60), ("image", 100), ("checkpoint", 60), ("adapter", 10), ("preprocessor", 30)],
+    [
+        ("captions", 100),
+        ("instructions", 100),
+        ("recipe", 60),
+        ("image", 100),
+        ("checkpoint", 60),
+        ("adapter", 10),
+        ("preprocessor", 30),
+    ],
 )
 def test_fresh_damage(fuzz, kind, count, tmp_path):
     seeds = fuzz.KINDS[kind][0]()

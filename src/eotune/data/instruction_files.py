@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count as count_up
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from eotune.core.errors import InputError
 from eotune.core.files import new_directory, replaced
 from eotune.data.caption_formats import RowError
-from eotune.data.instruction_json import Piece, element_pieces, kept_pieces
+from eotune.data.instruction_json import Piece, element_pieces, kept_pieces, line_value
 from eotune.data.instruction_parquet import copy_rows, parquet_files
 from eotune.data.instruction_placeholders import PLACEHOLDER
 from eotune.data.instruction_records import KEYS, ROLES, caption_key, contents
@@ -185,9 +186,14 @@ def _kept_piece(source: InstructionSource, wanted: _Wanted, piece: Piece) -> byt
         return None
     if len(chosen) == count:
         return piece.text
-    elements = iter(range(count))
+    key = caption_key(piece.value)
+    elements = count_up()
     keep: Callable[[Piece], bytes | None] = lambda one: one.text if next(elements) in chosen else None  # noqa: E731
-    return b"".join(kept_pieces(element_pieces(piece.text, caption_key(piece.value)), keep))
+    text = b"".join(kept_pieces(element_pieces(piece.text, key), keep))
+    expected = {**piece.value, key: [piece.value[key][position] for position in chosen]}
+    if line_value(text, 0) != expected:  # the key stands twice, and the last counts: only a new text says that
+        return json.dumps(expected).encode() + piece.text[len(piece.text.rstrip()) :]
+    return text
 
 
 def _kept_row(source: InstructionSource, wanted: _Wanted, row: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -67,7 +67,9 @@ def copy_rows(
 
     with _opened(file) as parquet:
         schema = parquet.schema_arrow
-        with pq.ParquetWriter(out, schema, compression=_compression(parquet.metadata)) as writer:
+        with _named(file, None):
+            compression = _compression(parquet.metadata)
+        with pq.ParquetWriter(out, schema, compression=compression) as writer:
             for group in range(parquet.num_row_groups):
                 with _named(file, group):
                     table = _kept(parquet.read_row_group(group), keep, keys)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eotune.core.errors import InputError, shown
-from eotune.core.lookup import nearest
+from eotune.core.lookup import nearest, unknown_name
 from eotune.data.caption_formats import RowError, kind_of, refuse_misspelled_split, split_name, split_of
 from eotune.data.image_paths import PROBES, ImageFolder, image_root, misplaced
 from eotune.data.instruction_json import LIMIT, Piece, document_pieces, line_pieces, line_value, opened
@@ -143,10 +143,9 @@ class InstructionSource:
                 yield BadRecord(row, name, str(error))
                 row += 1
                 continue
-            for content in found if is_wanted else ():
-                yield self._sample(content, row, seen, folder)
-                row += 1
-            row += 0 if is_wanted else len(found)
+            for position, content in enumerate(found if is_wanted else ()):
+                yield self._sample(content, row + position, seen, folder)
+            row += len(found)
         if self.split is not None and splits and not splits.keys() & {None, self.split}:
             listing = ", ".join(f"{split} ({count:,})" for split, count in splits.items())
             raise InputError(f"{self.path}: no split {shown(self.split)}", remedy=f"it has {listing}")
@@ -209,7 +208,7 @@ def open_instructions(
 
     Raises:
         InputError: The file is missing, empty, cut off, neither JSON nor Parquet, or its first records are in no known
-            layout.
+            layout; ``images`` is no folder; ``ids`` is neither of the two.
 
     Example:
         >>> import json, tempfile
@@ -220,6 +219,8 @@ def open_instructions(
         >>> source.format, source.container, [sample.question for sample in source.samples()]
         ('conversations', 'json', ['How many planes?'])
     """
+    if ids not in ("record", "row"):
+        raise unknown_name("kind of ids", ids, ("record", "row"))
     path = Path(path)
     source = InstructionSource(
         path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files
