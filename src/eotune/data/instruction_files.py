@@ -190,10 +190,11 @@ def _kept_piece(source: InstructionSource, wanted: _Wanted, piece: Piece) -> byt
     elements = count_up()
     keep: Callable[[Piece], bytes | None] = lambda one: one.text if next(elements) in chosen else None  # noqa: E731
     text = b"".join(kept_pieces(element_pieces(piece.text, key), keep))
-    expected = {**piece.value, key: [piece.value[key][position] for position in chosen]}
-    if line_value(text, 0) != expected:  # the key stands twice, and the last counts: only a new text says that
-        return json.dumps(expected).encode() + piece.text[len(piece.text.rstrip()) :]
-    return text
+    expected = [piece.value[key][position] for position in chosen]
+    if line_value(text, 0)[key] == expected:
+        return text
+    # The key stands twice in the record, and the last counts: a new text has it once.
+    return json.dumps({**piece.value, key: expected}).encode() + piece.text[len(piece.text.rstrip()) :]
 
 
 def _kept_row(source: InstructionSource, wanted: _Wanted, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
