@@ -123,6 +123,18 @@ def test_captions_are_taken_out_and_all_else_stays(tmp_path):
     assert json.loads((tmp_path / "some.json").read_text())["images"] == []
 
 
+def test_captions_of_a_bad_split_do_not_shift_the_rows(tmp_path):
+    rows = [{"image": "a.png", "captions": ["a", "b"], "split": split} for split in ("", "train", "test", "train")]
+    rows[0]["spilt"] = rows[0].pop("split")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = open_instructions(tmp_path / "a.jsonl", split="train", check_files=False)
+    found = [one.row for one in source.samples()]
+    assert found == [0, 2, 3, 6, 7]
+    write_subset(source, [3, 6], tmp_path / "b.jsonl")
+    some = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert [(row["captions"], row["split"]) for row in some] == [(["b"], "train"), (["a"], "train")]
+
+
 def test_of_a_key_that_stands_twice_the_last_counts(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"image": "a.png", "captions": ["a", "b", "c"], "captions": ["d", "e"]}\n')
     write_subset(open_instructions(tmp_path / "a.jsonl"), [1], tmp_path / "b.jsonl")

@@ -134,18 +134,18 @@ class InstructionSource:
         splits: Counter[str | None] = Counter()
         row = 0
         for record in self.records():
-            name: str | None = None
+            count = 1  # row numbers that the record takes; a writer counts the same without looking at splits
             try:
-                name = record_id(record)
                 found = contents(self.format, record)
+                count = len(found)
                 is_wanted = self._is_wanted(record, splits)
             except RowError as error:
-                yield BadRecord(row, name, str(error))
-                row += 1
+                yield BadRecord(row, _given_id(record), str(error))
+                row += count
                 continue
             for position, content in enumerate(found if is_wanted else ()):
                 yield self._sample(content, row + position, seen, folder)
-            row += len(found)
+            row += count
         if self.split is not None and splits and not splits.keys() & {None, self.split}:
             listing = ", ".join(f"{split} ({count:,})" for split, count in splits.items())
             raise InputError(f"{self.path}: no split {shown(self.split)}", remedy=f"it has {listing}")
@@ -303,6 +303,13 @@ def _names(kind: InstructionFormat, probe: Any) -> list[str]:
         return [image for content in contents(kind, probe)[:1] for image in content.images]
     except RowError:
         return []
+
+
+def _given_id(record: Any) -> str | None:
+    try:
+        return record_id(record)
+    except RowError:
+        return None
 
 
 def _relative(image: str, root: Path) -> str:
