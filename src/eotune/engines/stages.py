@@ -127,11 +127,12 @@ def map_shards(
 
     Example:
         >>> import tempfile
+        >>> import pyarrow.compute as pc
         >>> from eotune.engines.by_name import engine
         >>> class Lengths:
         ...     def __init__(self, column): self.column = column
         ...     def __call__(self, table):
-        ...         return table.select(["id"]).append_column("length", pa.compute.utf8_length(table[self.column]))
+        ...         return table.select(["id"]).append_column("length", pc.utf8_length(table[self.column]))
         >>> folder = Path(tempfile.mkdtemp())
         >>> samples = pa.table({"id": ["a", "b"], "text": ["one", "three"]})
         >>> _ = write_rows([samples], Stage("samples", folder / "samples"))
