@@ -83,8 +83,9 @@ def write_rows(
         raise InputError(f"rows_per_shard={rows_per_shard}: not a number of rows", remedy="give 1 or more")
     settings = {**stage.settings, "rows_per_shard": rows_per_shard}
     with _opened(stage, settings, redo=redo), _resumable(stage):
-        if read_json(stage.out / MANIFEST).get("shards") is not None:
-            return _result(stage, kept=len(shard_paths(stage.out)))
+        count = read_json(stage.out / MANIFEST).get("shards")
+        if count is not None and all(shard_info(shard_path(stage.out, index)) for index in range(count)):
+            return _result(stage, kept=count)
         mark, kept, count = fingerprint(settings), 0, 0
         for table in progress(_regrouped(tables, rows_per_shard), description=stage.name):
             kept += not write_shard(shard_path(stage.out, count), table, fingerprint=mark)
