@@ -21,6 +21,7 @@ import os, signal, sys
 from pathlib import Path
 from stage_workers import Hashes, samples
 from eotune.engines.by_name import engine
+from eotune.engines.shards import read_columns
 from eotune.engines.stages import Stage, map_shards, write_rows
 
 folder, workers, left = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -45,7 +46,7 @@ if __name__ == "__main__":
     stage = Stage("embed", folder / "embed", {"encoder": "hash"})
     run, log = engine("local", workers=workers), {"log": str(folder / "log")}
     result = map_shards(run, Tells, log, folder / "samples", stage)
-    print(result.rows, result.failed)
+    print(sum(map(len, read_columns(stage.out, ["vector"]))), result.failed)
 """
 
 

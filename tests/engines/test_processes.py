@@ -51,11 +51,11 @@ from eotune.engines.stages import Stage, map_shards
 class Waits(Hashes):
     def __call__(self, table):
         print(os.getpid(), flush=True)
-        sys.stdin.read()  # until the test is over
+        open(self.settings["never"]).read()  # a pipe with a name that nobody writes to
 
 if __name__ == "__main__":
-    source, out = map(Path, sys.argv[1:])
-    map_shards(engine("local", workers=2), Waits, {}, source, Stage("embed", out))
+    source, out, never = sys.argv[1:]
+    map_shards(engine("local", workers=2), Waits, {"never": never}, Path(source), Stage("embed", Path(out)))
 """
 
 
@@ -64,11 +64,11 @@ def test_workers_go_with_their_parent(made, tmp_path, number):
     source, stage = made
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
+    os.mkfifo(tmp_path / "never")
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     with subprocess.Popen(
-        [sys.executable, str(script), str(source), str(stage.out)],
+        [sys.executable, str(script), str(source), str(stage.out), str(tmp_path / "never")],
         env={**os.environ, "PYTHONPATH": paths},
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

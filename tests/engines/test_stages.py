@@ -57,6 +57,15 @@ def test_a_finished_first_stage_is_not_read_again(tmp_path):
     assert write_rows(interrupted(), stage).kept == 1
 
 
+@pytest.mark.parametrize("damage", [b"", None])
+def test_a_damaged_shard_of_the_first_stage_is_written_again(made, damage):
+    source, _ = made
+    before, path = contents(source), shard_path(source, 3)
+    path.write_bytes(damage) if damage is not None else path.unlink()
+    assert write_rows([samples(100)], Stage("samples", source), rows_per_shard=10).kept == 9
+    assert contents(source) == before
+
+
 def test_no_rows_are_a_stage_too(tmp_path):
     write_rows([], Stage("samples", tmp_path / "s"))
     result = map_shards(LOCAL, Hashes, {}, tmp_path / "s", Stage("embed", tmp_path / "e"))

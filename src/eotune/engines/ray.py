@@ -4,6 +4,7 @@ Plain actors and not Ray Data: the shard is what is resumed, retried smaller and
 the stage's folder. Workers need to reach what rows point to, such as images.
 """
 
+import pickle
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 from eotune.core.errors import EotuneError, InputError
 from eotune.core.lookup import require
-from eotune.engines.base import Done, Failed, Fatal, Piece, Pool, Reply, WorkerClass, call, start
+from eotune.engines.base import Done, Failed, Fatal, Piece, Pool, WorkerClass, call, start
 
 # A worker that goes down before it is ready this often in a row does so of itself.
 STARTS = 3
@@ -87,16 +88,20 @@ class RayEngine:
 
 
 class _Actor:
-    """A worker, inside a process of Ray's."""
+    """A worker, inside a process of Ray's.
+
+    Tables go to and fro pickled: some versions of Ray import its data part, and pandas with it, to send them as such.
+    """
 
     def __init__(self, worker: WorkerClass, config: Any) -> None:
         self._worker = start(worker, config)
 
-    def ready(self) -> Fatal | None:
-        return self._worker if isinstance(self._worker, Fatal) else None
+    def ready(self) -> bytes:
+        return pickle.dumps(self._worker if isinstance(self._worker, Fatal) else None)
 
-    def call(self, table: Any) -> Reply:
-        return self._worker if isinstance(self._worker, Fatal) else call(self._worker, table)
+    def call(self, table: bytes) -> bytes:
+        worker = self._worker
+        return pickle.dumps(worker if isinstance(worker, Fatal) else call(worker, pickle.loads(table)))
 
 
 @dataclass
@@ -137,7 +142,7 @@ class _Actors:
                 continue
             member = self._busy.pop(finished[0])
             try:
-                reply = self._ray.get(finished[0])
+                reply = pickle.loads(self._ray.get(finished[0]))
             except self._ray.exceptions.RayError as error:
                 if (lost := self._replaced(member, error)) is not None:
                     return lost
@@ -159,7 +164,7 @@ class _Actors:
         while self._queue and self._idle:
             member = self._idle.pop()
             member.piece = self._queue.popleft()
-            self._busy[member.actor.call.remote(member.piece.table)] = member
+            self._busy[member.actor.call.remote(pickle.dumps(member.piece.table))] = member
 
     def _replaced(self, member: _Member, error: Exception) -> tuple[Piece, Failed] | None:
         """Start an actor in the place of one that died, and return the piece that it had."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eotune.core.errors import InputError, shown
@@ -142,7 +143,7 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read ({error})", remedy="remove it and go on with --resume") from None
     if "error" in table.column_names:
-        table = table.filter(pa.compute.is_null(table["error"]))
+        table = table.filter(pc.is_null(table["error"]))
     return table.select(wanted)
 
 
@@ -172,5 +173,5 @@ def row_failures(folder: Path) -> Iterator[RowFailure]:
         info = shard_info(path)
         if info is None or info.failed:
             table = pq.read_table(path, columns=["id", "error"])
-            failed = table.filter(pa.compute.is_valid(table["error"]))
+            failed = table.filter(pc.is_valid(table["error"]))
             yield from (RowFailure(row["id"], row["error"]) for row in failed.to_pylist())

@@ -83,8 +83,9 @@ def write_rows(
         raise InputError(f"rows_per_shard={rows_per_shard}: not a number of rows", remedy="give 1 or more")
     settings = {**stage.settings, "rows_per_shard": rows_per_shard}
     with _opened(stage, settings, redo=redo), _resumable(stage):
-        if read_json(stage.out / MANIFEST).get("shards") is not None:
-            return _result(stage, kept=len(shard_paths(stage.out)))
+        count = read_json(stage.out / MANIFEST).get("shards")
+        if count is not None and all(shard_info(shard_path(stage.out, index)) for index in range(count)):
+            return _result(stage, kept=count)
         mark, kept, count = fingerprint(settings), 0, 0
         for table in progress(_regrouped(tables, rows_per_shard), description=stage.name):
             kept += not write_shard(shard_path(stage.out, count), table, fingerprint=mark)
@@ -127,11 +128,12 @@ def map_shards(
 
     Example:
         >>> import tempfile
+        >>> import pyarrow.compute as pc
         >>> from eotune.engines.by_name import engine
         >>> class Lengths:
         ...     def __init__(self, column): self.column = column
         ...     def __call__(self, table):
-        ...         return table.select(["id"]).append_column("length", pa.compute.utf8_length(table[self.column]))
+        ...         return table.select(["id"]).append_column("length", pc.utf8_length(table[self.column]))
         >>> folder = Path(tempfile.mkdtemp())
         >>> samples = pa.table({"id": ["a", "b"], "text": ["one", "three"]})
         >>> _ = write_rows([samples], Stage("samples", folder / "samples"))
