@@ -1,6 +1,7 @@
 """Small random vision-language models with their processors, against transformers' own pipeline, pair by pair."""
 
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -302,6 +303,29 @@ def test_wrong_pairs_are_refused(encoders, scenes):
         encoder.pair_vectors([np.zeros((0, 4, 3), np.uint8)], ["ships"])
     with pytest.raises(InputError, match="text 0 is empty"):
         encoder.generate(scenes[:1], [""])
+
+
+@pytest.mark.parametrize("family", ["llava", "idefics3"])
+def test_images_are_processed_once(family, encoders, scenes, monkeypatch):
+    encoder, seen = encoders(family), []
+    processed = encoder.prompts._processed
+    monkeypatch.setattr(encoder.prompts, "_processed", lambda *given: seen.append(given) or processed(*given))
+    assert encoder.shares_prefix
+    seen.clear()
+    encoder.perturbed_distances(scenes, TEXTS, OTHERS)
+    assert len(seen) == len(scenes)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_torchvision_says_so(tmp_path):
+    words = tokenizer(["<|image_pad|>", "<|video_pad|>"])
+    vision = {"depth": 1, "embed_dim": 8, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1}
+    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}
+    config = transformers.Qwen2VLConfig(vision_config=vision, text_config=LLM | rope | {"vocab_size": len(words)})
+    for part in (words, transformers.Qwen2VLImageProcessorPil(), AutoModelForImageTextToText.from_config(config)):
+        part.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"needs torchvision; run: pip install 'eotune\[interop\]'"):
+        load_pairs(f"vlm:{tmp_path}")
 
 
 def test_a_broken_chat_template_is_refused(folders):

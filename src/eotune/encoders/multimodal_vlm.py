@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from eotune.encoders.multimodal import PairEncoder, check_pairs
 from eotune.encoders.multimodal_inputs import PairInput, collate
 from eotune.encoders.multimodal_parts import Part, find_parts
 from eotune.encoders.multimodal_prompts import Prompts
-from eotune.encoders.pretrained import check_source, first_line, quiet, read_config, read_model
+from eotune.encoders.pretrained import first_line, quiet, read_config, read_model, recompute_activations
 from eotune.encoders.shared_prefix import TokenPooling, shared_prefix_vectors, shares_prefix, text_vectors
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -175,8 +176,6 @@ class VisionLanguageEncoder(PairEncoder):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
-        from eotune.encoders.pretrained import recompute_activations
-
         recompute_activations(self.model)
 
     def save(self, directory: Path) -> None:
@@ -263,20 +262,26 @@ def load_vlm(
 
 
 def _read_processor(source: str) -> Any:
-    from transformers import AutoProcessor
+    """Load a processor whose images are prepared by Pillow, whatever is installed: torchvision's pixels are others."""
+    from transformers import AutoImageProcessor, AutoProcessor
 
-    check_source(source)
+    plain: dict[str, Any] = {"trust_remote_code": False}
     try:
         with quiet():
-            # Pillow's resizing, whatever is installed: torchvision's gives other pixels.
-            processor = AutoProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+            try:
+                processor = AutoProcessor.from_pretrained(source, backend="pil", **plain)
+            except ImportError:  # the part for videos knows torchvision alone
+                processor = AutoProcessor.from_pretrained(source, **plain)
+                processor.image_processor = AutoImageProcessor.from_pretrained(source, backend="pil", **plain)
     except Exception as error:  # many kinds: missing files, broken JSON, a package that is not installed
-        needs = "torchvision" in str(error) or "VIDEO_PROCESSOR_MAPPING" in str(error)
+        if find_spec("torchvision") is None and ("torchvision" in str(error) or "video" in str(error).lower()):
+            raise InputError(
+                f"{source}: the processor's part for videos needs torchvision",
+                remedy="run: pip install 'eotune[interop]'",
+            ) from None
         raise InputError(
             f"{source}: no processor could be read ({first_line(error)})",
-            remedy="its video part needs torchvision; run: pip install 'eotune[interop]'"
-            if needs
-            else "the directory needs preprocessor_config.json or processor_config.json, and tokenizer files",
+            remedy="the directory needs processor_config.json or preprocessor_config.json, and tokenizer files",
         ) from None
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise InputError(
