@@ -52,7 +52,7 @@ VIT = {
 }  # fmt: skip
 
 
-def tokenizer(special):
+def tokenizer(special, *, more=False):
     """Byte pairs learnt from the texts: words fall into pieces that merge over borders."""
     from tokenizers import Tokenizer
     from tokenizers.decoders import ByteLevel as Decoder
@@ -71,6 +71,7 @@ def tokenizer(special):
         tokenizer_object=base, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     )
     made.add_special_tokens({"additional_special_tokens": special})
+    made.add_tokens(["beyond"] * more)
     return made
 
 
@@ -291,6 +292,15 @@ def test_what_is_no_vision_language_model_is_refused(models, folders, tmp_path):
     (without / "processor_config.json").unlink()
     with pytest.raises(InputError, match="llava: no (processor could be read|image processor)"):
         load_pairs(f"vlm:{without}")
+
+
+def test_another_models_tokenizer_is_refused(folders, tmp_path):
+    mixed = shutil.copytree(folders["llava"], tmp_path / "mixed")
+    tokenizer(["<image>", *(f"<{number}>" for number in range(50))], more=True).save_pretrained(mixed)
+    with pytest.raises(
+        InputError, match=r"mixed: the tokenizer numbers words up to \d+, but the model knows \d+ tokens"
+    ):
+        load_pairs(f"vlm:{mixed}")
 
 
 def test_wrong_pairs_are_refused(encoders, scenes):

@@ -18,7 +18,14 @@ from eotune.encoders.multimodal import PairEncoder, check_pairs
 from eotune.encoders.multimodal_inputs import PairInput, collate
 from eotune.encoders.multimodal_parts import Part, find_parts
 from eotune.encoders.multimodal_prompts import Prompts
-from eotune.encoders.pretrained import first_line, quiet, read_config, read_model, recompute_activations
+from eotune.encoders.pretrained import (
+    check_vocabulary,
+    first_line,
+    quiet,
+    read_config,
+    read_model,
+    recompute_activations,
+)
 from eotune.encoders.shared_prefix import TokenPooling, shared_prefix_vectors, shares_prefix, text_vectors
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,10 +68,8 @@ class VisionLanguageEncoder(PairEncoder):
         self.parts: dict[Part, tuple[str, ...]] = find_parts(model, "model")
         self.backbones = {"": "model"}
         self.pretrained_parameters: int | None = None
-        config = model.config
-        token = getattr(config, "image_token_id", None)
-        self.dim = int(config.get_text_config().hidden_size)
-        self.prompts = Prompts(processor, config.image_token_index if token is None else token, self.name)
+        self.dim = int(model.config.get_text_config().hidden_size)
+        self.prompts = Prompts(processor, _image_token(model.config), self.name)
 
     @cached_property
     def towers(self) -> dict[TowerName, Tower]:
@@ -256,9 +261,20 @@ def load_vlm(
         )
     model = read_model(AutoModelForImageTextToText, source, dtype=_DTYPES[precision])
     processor = _read_processor(source)
+    check_vocabulary(source, processor.tokenizer, model.get_input_embeddings().weight.shape[0])
     encoder = VisionLanguageEncoder(model, processor, pool=pool, normalize=normalize, max_text_tokens=max_text_tokens)
     encoder.name = f"vlm:{source}"
     return encoder
+
+
+def _image_token(config: Any) -> int:
+    for name in ("image_token_id", "image_token_index"):
+        if isinstance(getattr(config, name, None), int):
+            return int(getattr(config, name))
+    raise InputError(
+        f"a {config.model_type} model has no token that stands for an image",
+        remedy="name a model such as LLaVA, SmolVLM, Qwen-VL, InternVL or PaliGemma",
+    )
 
 
 def _read_processor(source: str) -> Any:
