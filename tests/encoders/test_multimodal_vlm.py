@@ -1,6 +1,7 @@
 """Small random vision-language models with their processors, against transformers' own pipeline, pair by pair."""
 
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ VIT = {
 }  # fmt: skip
 
 
-def tokenizer(special):
+def tokenizer(special, *, more=False):
     """Byte pairs learnt from the texts: words fall into pieces that merge over borders."""
     from tokenizers import Tokenizer
     from tokenizers.decoders import ByteLevel as Decoder
@@ -70,6 +71,7 @@ def tokenizer(special):
         tokenizer_object=base, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     )
     made.add_special_tokens({"additional_special_tokens": special})
+    made.add_tokens(["beyond"] * more)
     return made
 
 
@@ -292,6 +294,15 @@ def test_what_is_no_vision_language_model_is_refused(models, folders, tmp_path):
         load_pairs(f"vlm:{without}")
 
 
+def test_another_models_tokenizer_is_refused(folders, tmp_path):
+    mixed = shutil.copytree(folders["llava"], tmp_path / "mixed")
+    tokenizer(["<image>", *(f"<{number}>" for number in range(50))], more=True).save_pretrained(mixed)
+    with pytest.raises(
+        InputError, match=r"mixed: the tokenizer numbers words up to \d+, but the model knows \d+ tokens"
+    ):
+        load_pairs(f"vlm:{mixed}")
+
+
 def test_wrong_pairs_are_refused(encoders, scenes):
     encoder = encoders("llava")
     with pytest.raises(InputError, match="holds '<image>', which stands for an image; take it out"):
@@ -302,6 +313,29 @@ def test_wrong_pairs_are_refused(encoders, scenes):
         encoder.pair_vectors([np.zeros((0, 4, 3), np.uint8)], ["ships"])
     with pytest.raises(InputError, match="text 0 is empty"):
         encoder.generate(scenes[:1], [""])
+
+
+@pytest.mark.parametrize("family", ["llava", "idefics3"])
+def test_images_are_processed_once(family, encoders, scenes, monkeypatch):
+    encoder, seen = encoders(family), []
+    processed = encoder.prompts._processed
+    monkeypatch.setattr(encoder.prompts, "_processed", lambda *given: seen.append(given) or processed(*given))
+    assert encoder.shares_prefix
+    seen.clear()
+    encoder.perturbed_distances(scenes, TEXTS, OTHERS)
+    assert len(seen) == len(scenes)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_torchvision_says_so(tmp_path):
+    words = tokenizer(["<|image_pad|>", "<|video_pad|>"])
+    vision = {"depth": 1, "embed_dim": 8, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1}
+    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}
+    config = transformers.Qwen2VLConfig(vision_config=vision, text_config=LLM | rope | {"vocab_size": len(words)})
+    for part in (words, transformers.Qwen2VLImageProcessorPil(), AutoModelForImageTextToText.from_config(config)):
+        part.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"needs torchvision; run: pip install 'eotune\[interop\]'"):
+        load_pairs(f"vlm:{tmp_path}")
 
 
 def test_a_broken_chat_template_is_refused(folders):

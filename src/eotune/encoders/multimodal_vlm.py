@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from eotune.encoders.multimodal import PairEncoder, check_pairs
 from eotune.encoders.multimodal_inputs import PairInput, collate
 from eotune.encoders.multimodal_parts import Part, find_parts
 from eotune.encoders.multimodal_prompts import Prompts
-from eotune.encoders.pretrained import check_source, first_line, quiet, read_config, read_model
+from eotune.encoders.pretrained import (
+    check_vocabulary,
+    first_line,
+    quiet,
+    read_config,
+    read_model,
+    recompute_activations,
+)
 from eotune.encoders.shared_prefix import TokenPooling, shared_prefix_vectors, shares_prefix, text_vectors
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,10 +68,8 @@ class VisionLanguageEncoder(PairEncoder):
         self.parts: dict[Part, tuple[str, ...]] = find_parts(model, "model")
         self.backbones = {"": "model"}
         self.pretrained_parameters: int | None = None
-        config = model.config
-        token = getattr(config, "image_token_id", None)
-        self.dim = int(config.get_text_config().hidden_size)
-        self.prompts = Prompts(processor, config.image_token_index if token is None else token, self.name)
+        self.dim = int(model.config.get_text_config().hidden_size)
+        self.prompts = Prompts(processor, _image_token(model.config), self.name)
 
     @cached_property
     def towers(self) -> dict[TowerName, Tower]:
@@ -175,8 +181,6 @@ class VisionLanguageEncoder(PairEncoder):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
-        from eotune.encoders.pretrained import recompute_activations
-
         recompute_activations(self.model)
 
     def save(self, directory: Path) -> None:
@@ -257,26 +261,43 @@ def load_vlm(
         )
     model = read_model(AutoModelForImageTextToText, source, dtype=_DTYPES[precision])
     processor = _read_processor(source)
+    check_vocabulary(source, processor.tokenizer, model.get_input_embeddings().weight.shape[0])
     encoder = VisionLanguageEncoder(model, processor, pool=pool, normalize=normalize, max_text_tokens=max_text_tokens)
     encoder.name = f"vlm:{source}"
     return encoder
 
 
-def _read_processor(source: str) -> Any:
-    from transformers import AutoProcessor
+def _image_token(config: Any) -> int:
+    for name in ("image_token_id", "image_token_index"):
+        if isinstance(getattr(config, name, None), int):
+            return int(getattr(config, name))
+    raise InputError(
+        f"a {config.model_type} model has no token that stands for an image",
+        remedy="name a model such as LLaVA, SmolVLM, Qwen-VL, InternVL or PaliGemma",
+    )
 
-    check_source(source)
+
+def _read_processor(source: str) -> Any:
+    """Load a processor whose images are prepared by Pillow, whatever is installed: torchvision's pixels are others."""
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    plain: dict[str, Any] = {"trust_remote_code": False}
     try:
         with quiet():
-            # Pillow's resizing, whatever is installed: torchvision's gives other pixels.
-            processor = AutoProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+            try:
+                processor = AutoProcessor.from_pretrained(source, backend="pil", **plain)
+            except ImportError:  # the part for videos knows torchvision alone
+                processor = AutoProcessor.from_pretrained(source, **plain)
+                processor.image_processor = AutoImageProcessor.from_pretrained(source, backend="pil", **plain)
     except Exception as error:  # many kinds: missing files, broken JSON, a package that is not installed
-        needs = "torchvision" in str(error) or "VIDEO_PROCESSOR_MAPPING" in str(error)
+        if find_spec("torchvision") is None and ("torchvision" in str(error) or "video" in str(error).lower()):
+            raise InputError(
+                f"{source}: the processor's part for videos needs torchvision",
+                remedy="run: pip install 'eotune[interop]'",
+            ) from None
         raise InputError(
             f"{source}: no processor could be read ({first_line(error)})",
-            remedy="its video part needs torchvision; run: pip install 'eotune[interop]'"
-            if needs
-            else "the directory needs preprocessor_config.json or processor_config.json, and tokenizer files",
+            remedy="the directory needs processor_config.json or preprocessor_config.json, and tokenizer files",
         ) from None
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise InputError(

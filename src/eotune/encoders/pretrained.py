@@ -144,6 +144,21 @@ def read_tokenizer(source: str, *, rows: int | None) -> Any:
         ) from None
     if tokenizer.pad_token is None:  # GPT's have none; behind the mask any token serves
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    check_vocabulary(source, tokenizer, rows)
+    return tokenizer
+
+
+def check_vocabulary(source: str, tokenizer: Any, rows: int | None) -> None:
+    """Refuse a tokenizer that is empty or another model's.
+
+    Args:
+        source: For the message.
+        tokenizer: Of transformers.
+        rows: Number of tokens that the model has a vector for; None where that is not known.
+
+    Raises:
+        InputError: It has no words, or numbers one beyond the rows.
+    """
     special = set(tokenizer.all_special_tokens)  # transformers adds some that a model may not know and never meets
     words = [number for token, number in tokenizer.get_vocab().items() if token not in special]
     if not words:  # where its files are missing, transformers 5 makes an empty one, to which every text is unknown
@@ -153,7 +168,6 @@ def read_tokenizer(source: str, *, rows: int | None) -> Any:
             f"{source}: the tokenizer numbers words up to {max(words)}, but the model knows {rows} tokens",
             remedy="take the tokenizer that came with the model",
         )
-    return tokenizer
 
 
 def check_source(source: str) -> None:
