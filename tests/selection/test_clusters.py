@@ -60,7 +60,6 @@ def test_k_of_a_large_sample_is_scored_on_part_of_it(monkeypatch):
     assert not math.isnan(table[0].silhouette)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_equal_samples_have_no_clusters():
     with pytest.raises(InputError, match="the same embedding"):
         choose_k(np.ones((10, 2), np.float32), [2, 3], seed=0)

@@ -142,8 +142,7 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
 
 
 def _separation(sample: Floats, scored: Floats, k: int, seed: int) -> Separation:
-    with np.errstate(all="ignore"):
-        labels = nearest_centres(scored, fit_centres(sample, k, seed=seed))[0]
+    labels = nearest_centres(scored, fit_centres(sample, k, seed=seed))[0]
     if not 2 <= len(np.unique(labels)) < len(scored):
         return Separation(k, float("nan"), float("nan"))
     return Separation(k, float(silhouette_score(scored, labels)), float(davies_bouldin_score(scored, labels)))

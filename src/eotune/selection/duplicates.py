@@ -28,6 +28,7 @@ _SAMPLE = 4096  # rows that the directions are computed from
 _CELL = 512  # rows of a cell, where that makes no more cells than
 _CELLS = 1024
 _PAIRS = 16_384  # candidate pairs that are compared in full at a time
+_DENSE = 32  # candidates that are this part of all pairs are many
 _SLACK = 1e-5  # what rounding may take from a bound
 _ROUNDING = 1e-6  # and from a cosine
 
@@ -102,7 +103,7 @@ def _in_cluster(vectors: Vectors, rows: Integers, ranks: Integers, threshold: fl
         found[open_[within >= 0]] = places[open_[within[within >= 0]]]
         stand_in[rows[part][found >= 0]] = rows[found[found >= 0]]
         if stay is not None:
-            stay.add(places[found < 0])
+            stay.add(places[(found < 0) & block.any(axis=1)])  # zeros are nobody's duplicate
 
 
 def _units(vectors: Vectors, rows: Integers) -> Floats:
@@ -195,7 +196,12 @@ class _Stay:
             part = slice(self._starts[cell], self._starts[cell] + self._counts[cell])
             products = self._asked[places[asking]] @ self._kept[part].T
             near = np.flatnonzero(products >= self._threshold - 1 - _SLACK)
-            if len(near):
+            if len(near) * _DENSE > products.size:  # one product of matrices then costs less than its pairs
+                others = _units(self._vectors, self._rows[self._places[part]])
+                near = np.flatnonzero(units[asking] @ others.T >= self._threshold - _ROUNDING)
+                who, whom = np.divmod(near, self._counts[cell])
+                np.minimum.at(found, asking[who], self._places[part][whom])
+            elif len(near):
                 who, whom = np.divmod(near, self._counts[cell])
                 waiting.append((asking[who], self._places[part][whom]))
                 count += len(near)
