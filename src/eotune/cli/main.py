@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "Run a recipe: adapt a model, measure it, write a report.",
     "sweep": "Run a recipe over a grid of settings and seeds: one table, one plot.",
     "compare": "Set finished runs side by side: intervals, differences, what each takes.",
+    "select": "Choose the part of an image-text set that is worth training on.",
     "evaluate": "Measure a model: retrieval, long-tailed classes, or zero-shot classification.",
     "predict": "Classify images by a run of long-tailed classes: probabilities, footprints.",
     "embed": "Write embeddings of images and captions to Parquet.",

@@ -270,6 +270,39 @@ def cost_chart(points: Sequence[Point], *, metric: str, baseline: tuple[float, s
     return [(f"What it takes: {metric} over parameters trained", drawing)]
 
 
+def histogram(groups: Sequence[tuple[str, Sequence[float]]], *, title: str, x_label: str, bins: int = 30) -> str:
+    """Draw how values are distributed, one group's columns over the other's.
+
+    Args:
+        groups: (kind: ``base`` or ``main``, its values); all share their bins. At least one value.
+        title: What is shown, for those who cannot see it.
+        x_label: Below the axis.
+        bins: Number of columns.
+    """
+    every = [value for _, values in groups for value in values]
+    x_marks = ticks(min(every), max(every))
+    low, high = x_marks[0], x_marks[-1]
+    left, top, bottom, width = 12.0, 8.0, 150.0, (high - low) / bins or 1.0
+    across = (WIDTH - left - 14) / (high - low or 1.0)
+    counted = [(kind, [0] * bins) for kind, _ in groups]
+    for (_, counts), (_, values) in zip(counted, groups, strict=True):
+        for value in values:
+            counts[min(bins - 1, int((value - low) / width))] += 1
+    down = (bottom - top) / max(max(counts) for _, counts in counted)
+    column = max(1.0, width * across - 1)
+    parts = [
+        f'<rect class="{kind}" x="{left + number * width * across:.1f}" y="{bottom - count * down:.1f}" '
+        f'width="{column:.1f}" height="{count * down:.1f}"/>'
+        for kind, counts in counted
+        for number, count in enumerate(counts)
+        if count
+    ]
+    parts.append(_line(left, bottom, WIDTH - 14, bottom, "grid"))
+    parts += [_text(left + (mark - low) * across, bottom + 15, _number(mark), anchor="middle") for mark in x_marks]
+    parts.append(_text((left + WIDTH - 14) / 2, bottom + 30, x_label, anchor="middle"))
+    return _svg(bottom + 36, title, "".join(parts))
+
+
 def cloud(groups: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, title: str) -> str:
     """Draw points without axes, as of a map whose directions mean nothing.
 

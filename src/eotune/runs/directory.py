@@ -42,7 +42,8 @@ class RunDirectory:
             raise InputError(f"{path}: is a file", remedy="choose another --out")
         if not path.is_dir() or not any(path.iterdir()):
             return
-        if not (path / "recipe.yaml").is_file() and not (path / ".lock").is_file():
+        begun = ("recipe.yaml", ".lock", "selection/selection.yaml")
+        if not any((path / name).is_file() for name in begun):
             raise InputError(f"{path}: is not empty and holds no run", remedy="choose another --out")
         if not resume:
             raise InputError(f"{path}: holds a run already", remedy="go on with --resume, or choose another --out")

@@ -22,6 +22,7 @@ from eotune.runs.environment import environment
 from eotune.runs.job import Job, open_job
 from eotune.runs.recipe import Recipe
 from eotune.runs.run_files import REPORT
+from eotune.runs.selected import selected, selection_summary
 from eotune.runs.workshop import Workshop
 from eotune.training.config import TrainingConfig
 from eotune.training.fit import FitResult, fit, peak_memory_mb
@@ -66,7 +67,8 @@ def execute(
     RunDirectory.check(out, resume=resume)
     check_machine(recipe)
     started = time.perf_counter()
-    job = open_job(recipe, workshop or Workshop(keep_encoder=False))
+    shared = workshop or Workshop(keep_encoder=False)
+    job = open_job(selected(recipe, out, shared), shared)
     description = job.description()
     judge_leaks(description["leaks"], strict=strict)
     seed_everything(recipe.seed)
@@ -74,7 +76,7 @@ def execute(
     method = create(recipe.method)
     job.check(method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
-    with RunDirectory.open(out, resume=resume) as run:
+    with RunDirectory.open(out, resume=resume or recipe.selection is not None) as run:  # checked above
         missing = _unmeasured(job, run, splits)
         if run.finished and not missing:
             _tell(f"{out}: already finished")
@@ -178,7 +180,7 @@ def _summarise(
 ) -> None:
     """Write summary.json: parameters, time, memory."""
     counts = parameter_counts(encoder)
-    summary = {
+    summary: dict[str, Any] = {
         "trainable_parameters": counts.trainable,
         "pretrained_parameters": counts.pretrained,
         "total_parameters": counts.total,
@@ -192,6 +194,9 @@ def _summarise(
         "steps": sum(f.steps for f in fits),
         "phases": [asdict(f) for f in fits],
     }
+    if (chosen := selection_summary(run.path)) is not None:
+        of_choice = ("readable", "kept", "counts", "failed")
+        summary["selection"] = {name: chosen[name] for name in of_choice} | {"seconds": sum(chosen["seconds"].values())}
     write_json(run.path / "summary.json", summary)
     run.log("end", seconds=summary["seconds"], peak_memory_mb=summary["peak_memory_mb"])
 

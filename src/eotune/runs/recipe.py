@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from eotune.core.config import Config, parse, problems_error, validation_problems
 from eotune.core.errors import InputError
 from eotune.methods.by_name import method_problems
+from eotune.selection.config import SelectionRule
 from eotune.tasks.long_tail import LongTailConfig
 from eotune.tasks.long_tail_objective import LongTailObjectiveConfig
 from eotune.tasks.objective import ObjectiveConfig
@@ -44,6 +45,16 @@ class EncoderConfig(Config):
     image_size: int | None = Field(default=None, ge=16)
 
 
+class RecipeSelection(SelectionRule):
+    """Which of the training samples are trained on; see :class:`~eotune.selection.config.SelectionRule`.
+
+    Attributes:
+        seed: Of the choice; the run's where not given.
+    """
+
+    seed: int | None = Field(default=None, ge=0)  # type: ignore[assignment]
+
+
 class Recipe(Config):
     """Everything that determines one run.
 
@@ -54,6 +65,7 @@ class Recipe(Config):
         encoder: What is adapted.
         method: How; ``name`` chooses a file in ``eotune.methods``, the rest are its settings.
         training: Settings of the optimisation.
+        selection: Choose a part of ``task.train`` first, and train on that.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -62,6 +74,7 @@ class Recipe(Config):
     encoder: EncoderConfig
     method: dict[str, Any]
     training: TrainingConfig = TrainingConfig()
+    selection: RecipeSelection | None = None
 
     @field_validator("encoder", mode="before")
     @classmethod
@@ -96,7 +109,7 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: The file or an override is not YAML.
     """
-    return _with_overrides(_read_yaml(path), overrides)
+    return with_overrides(_read_yaml(path), overrides)
 
 
 def parse_recipe(values: Mapping[str, Any], *, source: str = "recipe") -> Recipe:
@@ -141,8 +154,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=c``; c is read as YAML."""
+def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply ``a.b=c``; c is read as YAML.
+
+    Raises:
+        InputError: One is not of that form.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:

@@ -37,6 +37,7 @@ class Workshop:
 
     Attributes:
         images: Decoded images.
+        selections: Directories of finished selections, by their settings.
     """
 
     def __init__(self, *, keep_encoder: bool = True) -> None:
@@ -48,6 +49,7 @@ class Workshop:
         self._zero_shot: dict[Hashable, Measured] = {}
         self._labelled: tuple[Hashable, ImageCache] | None = None
         self._frozen: dict[Hashable, np.ndarray] = {}
+        self.selections: dict[str, Path] = {}
 
     def encoder(self, config: EncoderConfig) -> DualEncoder:
         """Return a pretrained dual encoder that the caller may change."""

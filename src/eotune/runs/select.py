@@ -1,0 +1,166 @@
+"""A selection and the directory that it fills: the subset, why each sample was kept, a report."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from eotune.core.errors import InputError
+from eotune.core.files import held, read_json, replaced, write_json, write_text
+from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
+from eotune.data.instructions import InstructionSource
+from eotune.engines.by_name import engine as engine_by_name
+from eotune.runs.directory import recipe_differences
+from eotune.runs.select_report import write_selection_report
+from eotune.selection.config import SelectionConfig
+from eotune.selection.pipeline import Chosen, choose
+from eotune.selection.result import Reason
+from eotune.selection.samples import open_samples
+from eotune.selection.stages import Stages
+
+CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
+STAGES = "stages"
+_LISTED = 1000  # failures in the summary; the stages hold all of them
+
+
+def select(
+    config: SelectionConfig,
+    out: Path,
+    *,
+    engine: str = "local",
+    workers: int | None = None,
+    resume: bool = False,
+    xcomposer: bool = False,
+) -> dict[str, Any]:
+    """Choose the samples of a set that are worth training on, and write them in the set's own format.
+
+    Args:
+        config: What determines the choice.
+        out: Directory to fill: the subset, selection.parquet (id, row, cluster, score, kept, reason, duplicate_of),
+            report.html, summary.json, and what resuming needs.
+        engine: ``local`` or ``ray``.
+        workers: How many processes or actors; the engine's own choice where not given.
+        resume: Go on with a selection that was interrupted.
+        xcomposer: Also write the subset as InternLM-XComposer reads it.
+
+    Returns:
+        The summary: counts by reason, files, seconds of each step, failures.
+
+    Raises:
+        InputError: The set, the settings or the directory are wrong. Nothing is lost.
+        InterruptedRunError: Stopped by a signal; ``resume`` continues.
+    """
+    source = open_samples(config)
+    _refuse_outputs_over_input(source, out)
+    with _opened(config, out, resume=resume):
+        if (out / SUMMARY).is_file():
+            finished: dict[str, Any] = read_json(out / SUMMARY)
+            return finished
+        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers))
+        chosen = choose(config, stages)
+        seconds = _accumulated(out / STAGES / "seconds.json", chosen.seconds)
+        start = time.perf_counter()
+        files = _write(source, chosen, out, xcomposer=xcomposer)
+        seconds["write"] = time.perf_counter() - start
+        failures = list(stages.failures())
+        summary = {
+            "samples": len(chosen.rows) + sum(1 for stage, *_ in failures if stage == "samples"),
+            "readable": len(chosen.rows),
+            "asked": chosen.total,
+            "kept": int(chosen.result.kept.sum()),
+            "counts": chosen.counts(),
+            "clusters": int(chosen.clusters.max(initial=-1)) + 1,
+            "files": files,
+            "seconds": seconds,
+            "failed": len(failures),
+            "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
+        }
+        write_selection_report(out, config, source, chosen, summary)
+        write_json(out / SUMMARY, summary)  # comes last: with it, the selection is finished
+        return summary
+
+
+def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: bool) -> dict[str, str]:
+    """Write the table and the subset; return their names."""
+    result = chosen.result
+    ids = chosen.ids.combine_chunks() if isinstance(chosen.ids, pa.ChunkedArray) else chosen.ids
+    behind = pa.array(chosen.duplicate_of, mask=chosen.duplicate_of < 0)
+    names = pa.array([one.label for one in Reason])
+    table = pa.table(
+        {
+            "id": ids,
+            "row": chosen.rows,
+            "cluster": chosen.clusters,
+            "score": pa.array(result.score, mask=np.isnan(result.score)),
+            "kept": result.kept,
+            "reason": names.take(pa.array(result.reason, pa.int64())),
+            "duplicate_of": pa.array(ids).take(behind),
+        }
+    )
+    with replaced(out / TABLE) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    rows = np.sort(chosen.rows[result.kept])
+    name = f"subset{source.path.suffix}"
+    write_subset(source, rows, out / name)
+    files = {"table": TABLE, "subset": name}
+    try:
+        write_json(out / "dataset_info.json", dataset_info(source, name, "subset"))
+        files["dataset_info"] = "dataset_info.json"
+    except InputError:  # a layout that LLaMA-Factory does not read
+        pass
+    if xcomposer:
+        write_xcomposer(source, rows, out / "xcomposer.json")
+        files["xcomposer"] = "xcomposer.json"
+    return files
+
+
+def _accumulated(path: Path, seconds: dict[str, float]) -> dict[str, float]:
+    """Return the time of each step with that of interrupted processes added; remember it."""
+    before: dict[str, float] = read_json(path) if path.is_file() else {}
+    total = {step: round(before.get(step, 0.0) + value, 3) for step, value in seconds.items()}
+    write_json(path, total)
+    return total
+
+
+def _refuse_outputs_over_input(source: InstructionSource, out: Path) -> None:
+    if out.resolve() == source.path.resolve() or (
+        source.path.is_dir() and source.path.resolve() in out.resolve().parents
+    ):
+        raise InputError(f"{out}: lies in the set that is read", remedy="choose another --out")
+
+
+@contextmanager
+def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[None]:
+    """Hold the directory, new or that of the same selection."""
+    text = yaml.safe_dump(_resolved(config), sort_keys=False, allow_unicode=True)
+    file = out / CONFIG
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file", remedy="choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        if not file.is_file() and not (out / ".lock").is_file():
+            raise InputError(f"{out}: is not empty and holds no selection", remedy="choose another --out")
+        if not resume:
+            raise InputError(f"{out}: holds a selection already", remedy="go on with --resume, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        if file.is_file() and (changed := recipe_differences(file.read_text(encoding="utf-8"), text)):
+            raise InputError(
+                f"{out}: was begun with other settings ({', '.join(changed[:5])})",
+                remedy=f"resume with those of {file}, or choose another --out",
+            )
+        write_text(file, text)
+        yield
+
+
+def _resolved(config: SelectionConfig) -> dict[str, Any]:
+    values = config.model_dump(mode="json")
+    for key in ("samples", "images", "targets"):
+        if values[key] is not None:
+            values[key] = str(Path(values[key]).absolute())
+    return values

@@ -1,0 +1,79 @@
+"""What a selection will cost, from a count and a short probe."""
+
+import time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eotune.data.instructions import BadRecord
+from eotune.runs.figures import duration
+from eotune.selection.config import SelectionConfig
+from eotune.selection.quotas import total_kept
+from eotune.selection.samples import open_samples, sample_tables
+from eotune.selection.strategies.by_name import create
+from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
+
+_PROBE = 32  # samples that are timed
+_SCORES = ("perturbation", "similarity")
+_TEXT_BYTES = 400  # of a record in the first stage, compressed
+_SLOWER = 2e-6  # seconds a sample and dimension for clusters and duplicates, about
+
+
+def plan(config: SelectionConfig) -> dict[str, Any]:
+    """Count the samples and time a few of them; nothing is written.
+
+    Duplicates are not known yet: the costly stage is planned for all samples, and takes less.
+
+    Returns:
+        ``samples``, ``keep``, ``bad`` (records that cannot be used), ``steps`` (each with ``step``, ``rows``,
+        ``passes`` of a model, ``seconds`` and ``time``), ``seconds`` of all, and ``disk_mb``.
+
+    Raises:
+        InputError: The set or the encoders cannot be read.
+    """
+    strategy, source = create(config.strategy), open_samples(config)
+    n = bad = 0
+    for found in source.samples():
+        bad += isinstance(found, BadRecord)
+        n += not isinstance(found, BadRecord)
+    probe = next(
+        (good for table in sample_tables(source, config.text) if len(good := table.filter(pc.is_null(table["error"])))),
+        None,
+    )
+    steps: list[dict[str, Any]] = []
+
+    def add(step: str, each: float, passes: int = 0) -> None:
+        steps.append({"step": step, "rows": n, "passes": passes, "seconds": each * n, "time": duration(each * n)})
+
+    dim = 0
+    if probe is not None:
+        probe = probe.drop_columns(["error"])
+        add("images", _seconds_each(ReadImages(str(source.root)), probe))
+        if config.first_cut or strategy.needs & {"clusters", "text_embeddings", "targets"}:
+            texts = EmbedTexts(config.sentence_encoder)
+            add("texts", _seconds_each(texts, probe), n)
+            dim = texts.encoder.dim
+            add("clusters", _SLOWER * dim)
+        for column in sorted(strategy.needs & set(_SCORES)):
+            if config.encoder is not None:
+                score = ScoreConfig(
+                    column, str(source.root), config.encoder, config.pool, config.normalize, config.precision,
+                    config.words, config.repeats, config.seed,
+                )  # fmt: skip
+                passes = n * (1 + config.repeats) if column == "perturbation" else n
+                add(column, _seconds_each(ScorePairs(score), probe), passes)
+    disk = n * (_TEXT_BYTES + 2 * 2 * dim + 100) / 2**20  # embeddings stand in shards and in one matrix
+    return {
+        "samples": n, "bad": bad, "keep": total_kept(config.keep, n), "steps": steps,
+        "seconds": sum(step["seconds"] for step in steps), "disk_mb": round(disk, 1),
+    }  # fmt: skip
+
+
+def _seconds_each(worker: Any, probe: pa.Table) -> float:
+    """Return the time of one row, after a first call that warms up."""
+    small = probe.slice(0, min(_PROBE, len(probe)))
+    worker(small.slice(0, 2))
+    start = time.perf_counter()
+    worker(small)
+    return (time.perf_counter() - start) / len(small)

@@ -1,0 +1,87 @@
+"""What a selection is told."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from eotune.core.config import Config
+from eotune.core.errors import InputError
+from eotune.selection.quotas import share
+
+
+class SelectionRule(Config):
+    """How samples are chosen, whatever the set; what only decides the speed is left out.
+
+    Attributes:
+        ids: ``record`` takes a record's id where it has one, ``row`` its number in the file.
+        keep: Share of the readable records to keep, as a number or a fraction: ``1/3``.
+        strategy: ``name`` chooses a file in ``eotune.selection.strategies``, the rest are its settings.
+        seed: Of every random choice.
+        sentence_encoder: What embeds texts, for clusters and near duplicates: ``minilm``, ``st:ID_OR_DIR``, or a dual
+            encoder. The source's is ``st:BAAI/bge-large-en-v1.5``.
+        text: What of a sample is embedded.
+        encoder: What encodes an image with a text: ``vlm:ID_OR_DIR``, or a dual encoder standing in.
+        pool: Of that encoder's vectors; its own default where not given.
+        normalize: Take its vectors to unit length before distances.
+        precision: Of that encoder.
+        words: How many words the perturbation deletes.
+        repeats: How many perturbations a score is the mean of.
+        clusters: K, or several to choose from by silhouette.
+        first_cut: Whether samples that carry no signal are dropped before the costly stage: duplicates, near
+            duplicates, small clusters.
+        near: Least cosine similarity of near duplicates' texts; None looks for exact duplicates only.
+        duplicates_of: Whether a duplicate has the ``same_image``, or ``any``.
+        smallest_cluster: A cluster that has fewer samples after duplicates went is dropped.
+        targets: A set that the model shall become good at, for the strategy ``nearest``.
+    """
+
+    ids: Literal["record", "row"] = "record"
+    keep: str | float = "1/3"
+    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "perturbation"})
+    seed: int = Field(default=0, ge=0)
+    sentence_encoder: str = "minilm"
+    text: Literal["both", "question", "answer"] = "both"
+    encoder: str | None = None
+    pool: str | None = None
+    normalize: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    words: int = Field(default=2, ge=1)
+    repeats: int = Field(default=1, ge=1)
+    clusters: int | tuple[int, ...] = (8, 16, 32, 64, 128)
+    first_cut: bool = True
+    near: float | None = Field(default=0.95, gt=0, le=1)
+    duplicates_of: Literal["same_image", "any"] = "same_image"
+    smallest_cluster: int = Field(default=1, ge=1)
+    targets: Path | None = None
+
+    @field_validator("keep")
+    @classmethod
+    def _a_share(cls, value: str | float) -> str | float:
+        try:
+            share(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("clusters")
+    @classmethod
+    def _at_least_one(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        listed = (value,) if isinstance(value, int) else value
+        if not listed or min(listed) < 1:
+            raise ValueError("clusters wants a number of 1 or more, or several")
+        return value
+
+
+class SelectionConfig(SelectionRule):
+    """Everything that determines a selection.
+
+    Attributes:
+        samples: The set: any file that :func:`~eotune.data.instructions.open_instructions` reads.
+        images: Folder that its image paths start at; found where not given.
+        split: Take only this split.
+    """
+
+    samples: Path
+    images: Path | None = None
+    split: str | None = None

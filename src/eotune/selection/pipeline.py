@@ -1,0 +1,185 @@
+"""From a set and a share to the samples worth training on: embed, cluster, cut, score, truncate (arXiv 2409.13345)."""
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eotune.core.errors import InputError
+from eotune.core.progress import say
+from eotune.data.instructions import open_instructions
+from eotune.encoders.sentence import load_sentence
+from eotune.selection.clusters import Separation
+from eotune.selection.config import SelectionConfig
+from eotune.selection.duplicates import exact_duplicates, near_duplicates
+from eotune.selection.order import id_ranks
+from eotune.selection.quotas import total_kept
+from eotune.selection.result import Columns, Reason, SelectionResult
+from eotune.selection.samples import sample_tables
+from eotune.selection.stages import Clusters, Stages
+from eotune.selection.strategies.by_name import create
+
+_SCORES = ("perturbation", "similarity")  # columns that a stage computes
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a selection says of the readable records, in the order of the file.
+
+    Attributes:
+        ids: Arrow array.
+        rows: ``(n,)`` numbers in the file.
+        clusters: ``(n,)``; -1 where there is none.
+        duplicate_of: ``(n,)`` position of the sample that a duplicate stands behind; -1 for all others.
+        result: What was kept, and why.
+        total: How many were asked for.
+        separation: What each number of clusters was worth.
+        seconds: Of each step, this process's share.
+    """
+
+    ids: pa.ChunkedArray
+    rows: np.ndarray
+    clusters: np.ndarray
+    duplicate_of: np.ndarray
+    result: SelectionResult
+    total: int
+    separation: tuple[Separation, ...]
+    seconds: dict[str, float]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many samples each reason holds."""
+        numbers, counts = np.unique(self.result.reason, return_counts=True)
+        return {Reason(number).label: int(count) for number, count in zip(numbers, counts, strict=True)}
+
+
+def choose(config: SelectionConfig, stages: Stages) -> Chosen:
+    """Run the stages that are not done, and decide.
+
+    Raises:
+        InputError: The set, the encoders or the strategy are wrong.
+        InterruptedRunError: Ctrl-C; finished shards are kept.
+    """
+    strategy = create(config.strategy)
+    unknown = strategy.needs - {"clusters", "text_embeddings", "targets", *_SCORES}
+    if unknown:
+        raise InputError(
+            f"strategy {config.strategy['name']!r} needs {', '.join(sorted(unknown))}, which no encoder here gives",
+            remedy="choose it from Python, with a column of your own (docs/selection_strategies.md)",
+        )
+    if "targets" in strategy.needs and config.targets is None:
+        raise InputError(f"strategy {config.strategy['name']!r} needs targets", remedy="name a set: --set targets=FILE")
+    if strategy.needs & set(_SCORES) and config.encoder is None:
+        raise InputError(
+            f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
+            remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
+        )
+    seconds: dict[str, float] = {}
+    clock = functools.partial(_timed, seconds)
+    with clock("read"):
+        samples = stages.samples()
+    n = len(samples)
+    with clock("images"):
+        digests = stages.digests(n)
+    wants_texts = config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
+    with clock("texts"):
+        vectors = stages.vectors(n) if wants_texts else None
+    embedded = np.ones(n, bool) if vectors is None else ~np.isnan(vectors[:, 0])
+    readable = np.array([digest is not None for digest in digests]) & embedded
+    with clock("clusters"):
+        clusters = Clusters(np.zeros(n, np.int32), ()) if vectors is None else stages.clusters(vectors, embedded)
+        labels = np.where(readable, clusters.labels, -1).astype(np.int32)
+    ranks = id_ranks(samples.ids)
+    with clock("first cut"):
+        dropped, duplicate_of = _first_cut(config, stages, digests, vectors, labels, ranks)
+    dropped[~readable] = Reason.UNREADABLE
+    available = dropped == Reason.KEPT
+    scores: dict[str, np.ndarray] = {}
+    for column in sorted(strategy.needs & set(_SCORES)):
+        with clock(column):
+            scores[column] = stages.scores(column, available)
+    with clock("choose"):
+        columns = Columns(
+            ranks=ranks,
+            available=available,
+            clusters=labels,
+            text_embeddings=vectors,
+            targets=_targets(config) if "targets" in strategy.needs else None,
+            **scores,
+        )
+        total = total_kept(config.keep, n)
+        result = strategy.choose(columns, total, config.seed)
+    reason = np.where(result.reason == Reason.CUT, dropped, result.reason).astype(np.uint8)
+    if result.kept.sum() < total:
+        say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
+    result = SelectionResult(result.kept, reason, result.score)
+    return Chosen(samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds)
+
+
+def _first_cut(
+    config: SelectionConfig,
+    stages: Stages,
+    digests: list[bytes | None],
+    vectors: np.ndarray | None,
+    labels: np.ndarray,
+    ranks: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return why each sample is dropped (``KEPT`` where it is not), and what a duplicate stands behind."""
+    n = len(labels)
+    dropped, behind = np.full(n, Reason.KEPT, np.uint8), np.full(n, -1, np.int64)
+    if not config.first_cut or vectors is None:
+        return dropped, behind
+    exact = exact_duplicates(_keys(config, stages, digests), ranks)
+    dropped[exact >= 0] = Reason.EXACT_DUPLICATE
+    behind[exact >= 0] = exact[exact >= 0]
+    if config.near is not None:
+        groups = labels if config.duplicates_of == "any" else _by_image(labels, digests)
+        near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=(exact < 0) & (labels >= 0))
+        dropped[near >= 0] = Reason.NEAR_DUPLICATE
+        behind[near >= 0] = near[near >= 0]
+    left = np.bincount(labels[(dropped == Reason.KEPT) & (labels >= 0)], minlength=int(labels.max(initial=0)) + 1)
+    small = (labels >= 0) & (left[np.maximum(labels, 0)] < config.smallest_cluster) & (dropped == Reason.KEPT)
+    dropped[small] = Reason.SMALL_CLUSTER
+    return dropped, behind
+
+
+def _keys(config: SelectionConfig, stages: Stages, digests: list[bytes | None]) -> Iterator[bytes | None]:
+    """Yield what is equal for exact duplicates; None for a sample without images."""
+    anywhere = config.duplicates_of == "any"
+    for digest, text in zip(digests, stages.text_digests(), strict=True):
+        yield None if digest is None else text if anywhere else digest + text
+
+
+def _by_image(labels: np.ndarray, digests: list[bytes | None]) -> np.ndarray:
+    """Return a number for every image of every cluster; -1 where there is no cluster."""
+    numbers: dict[bytes | None, int] = {}
+    image = np.fromiter((numbers.setdefault(digest, len(numbers)) for digest in digests), np.int64, len(digests))
+    found = np.unique(labels.astype(np.int64) * len(numbers) + image, return_inverse=True)[1]
+    return np.where(labels >= 0, found, -1)
+
+
+def _targets(config: SelectionConfig) -> np.ndarray:
+    if config.targets is None:
+        raise ValueError("no targets")
+    source = open_instructions(config.targets, check_files=False)
+    texts = [
+        text
+        for table in sample_tables(source, config.text)
+        for text in table.filter(pc.is_null(table["error"]))["text"].to_pylist()
+    ]
+    if not texts:
+        raise InputError(f"{config.targets}: no record can be used", remedy="see docs/instructions.md")
+    return load_sentence(config.sentence_encoder).embed(texts)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[step] = time.perf_counter() - start

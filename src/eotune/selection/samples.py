@@ -1,0 +1,62 @@
+"""The first stage of a selection: the records of a set as rows, numbered, the bad ones with the reason."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from eotune.core.files import sha256
+from eotune.data.instruction_records import TextKind
+from eotune.data.instructions import BadRecord, InstructionSample, InstructionSource, open_instructions
+from eotune.selection.config import SelectionConfig
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "position": pa.int64(),  # among the readable records
+        "row": pa.int64(),  # of the file
+        "images": pa.list_(pa.string()),
+        "text": pa.string(),  # what is embedded
+        "words": pa.string(),  # what is perturbed: the question, or a caption
+        "error": pa.string(),
+    }
+)
+_AT_ONCE = 4096
+
+
+def open_samples(config: SelectionConfig) -> InstructionSource:
+    """Open the set that a selection reads.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids)
+
+
+def sample_tables(source: InstructionSource, kind: TextKind) -> Iterator[pa.Table]:
+    """Yield all records in order; a bad one has the reason in ``error`` and an id that no record has."""
+    position = 0
+
+    def row(found: InstructionSample | BadRecord) -> dict[str, Any]:
+        nonlocal position
+        if isinstance(found, BadRecord):
+            named = f"row {found.row}" if found.id is None else f"row {found.row}, id {found.id}"
+            return {"id": named, "position": -1, "row": found.row, "error": found.reason}
+        number, position = position, position + 1
+        text = found.text(kind) or found.text()
+        return {
+            "id": found.id, "position": number, "row": found.row, "images": found.images, "text": text,
+            "words": found.question or found.answer,
+        }  # fmt: skip
+
+    samples = source.samples()
+    while batch := list(islice(samples, _AT_ONCE)):
+        yield pa.Table.from_pylist([row(one) for one in batch], schema=SCHEMA)
+
+
+def source_checksums(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of the set's files, by name."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    return {str(file.relative_to(path) if path.is_dir() else file.name): sha256(file) for file in files}

@@ -1,0 +1,221 @@
+"""The stages of a selection on disk, and what later steps read of them as arrays."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from eotune.core.errors import InputError
+from eotune.core.files import read_json, replaced, write_json
+from eotune.data.instructions import InstructionSource
+from eotune.engines.base import Engine, WorkerClass
+from eotune.engines.shards import read_columns, row_failures
+from eotune.engines.stages import Stage, StageResult, map_shards, write_rows
+from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
+from eotune.selection.config import SelectionConfig
+from eotune.selection.samples import sample_tables, source_checksums
+from eotune.selection.vectors import read_rows
+from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
+
+ROWS_PER_SHARD = 4096
+_DIGEST = 16  # bytes
+_SEPARATIONS = ("silhouette", "davies_bouldin")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of the readable records, in the order of the file.
+
+    Attributes:
+        ids: Arrow array.
+        rows: ``(n,)`` their numbers in the file.
+    """
+
+    ids: pa.ChunkedArray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Groups of texts.
+
+    Attributes:
+        labels: ``(n,)`` -1 where a text has no embedding.
+        table: What each K was worth; empty where K was given.
+    """
+
+    labels: np.ndarray
+    table: tuple[Separation, ...]
+
+
+class Stages:
+    """The folder in which a selection keeps what it has computed.
+
+    Args:
+        config: Of the selection.
+        source: Its set, opened.
+        folder: Where stages go.
+        engine: Where workers run.
+    """
+
+    def __init__(self, config: SelectionConfig, source: InstructionSource, folder: Path, engine: Engine) -> None:
+        self.config = config
+        self.source = source
+        self.folder = folder
+        self.engine = engine
+
+    def samples(self) -> Samples:
+        """Read the set, once.
+
+        Raises:
+            InputError: No record can be used.
+        """
+        settings = {"files": source_checksums(self.source.path), "text": self.config.text, "split": self.config.split,
+                    "ids": self.config.ids}  # fmt: skip
+        tables = sample_tables(self.source, self.config.text)
+        write_rows(tables, Stage("samples", self.folder / "samples", settings), rows_per_shard=ROWS_PER_SHARD)
+        read = list(read_columns(self.folder / "samples", ["id", "row"]))
+        if not read:
+            first = next(row_failures(self.folder / "samples"), None)
+            raise InputError(f"{self.source.path}: no record can be used ({first.id}: {first.error})" if first else
+                             f"{self.source.path}: holds no record", remedy="see docs/instructions.md")  # fmt: skip
+        table = pa.concat_tables(read)
+        return Samples(table["id"], table["row"].to_numpy())
+
+    def digests(self, n: int) -> list[bytes | None]:
+        """Return a digest of each sample's images; None where they cannot be read."""
+        self._mapped("images", ReadImages, str(self.source.root), {"root": str(self.source.root)})
+        found: list[bytes | None] = [None] * n
+        for table in read_columns(self.folder / "images", ["position", "digest"]):
+            for position, digest in zip(table["position"].to_pylist(), table["digest"].to_pylist(), strict=True):
+                found[position] = digest
+        return found
+
+    def text_digests(self) -> Iterator[bytes]:
+        """Yield a digest of each sample's text, letter case and spaces aside."""
+        for table in read_columns(self.folder / "samples", ["text"]):
+            for text in table["text"].to_pylist():
+                yield hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=_DIGEST).digest()
+
+    def vectors(self, n: int) -> np.ndarray:
+        """Return the texts' embeddings ``(n, d)`` float16 on disk; NaN where there is none.
+
+        Raises:
+            InputError: No text could be embedded.
+        """
+        name = self.config.sentence_encoder
+        self._mapped("texts", EmbedTexts, name, {"encoder": name})
+        path = self.folder / "vectors.npy"
+        if not path.is_file():
+            with replaced(path) as temporary:
+                self._gather(temporary, n)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def clusters(self, vectors: np.ndarray, usable: np.ndarray) -> Clusters:
+        """Return the cluster of each text: k-means fitted on a sample, all assigned in a second pass.
+
+        Args:
+            vectors: ``(n, d)``.
+            usable: ``(n,)`` whose text has an embedding.
+        """
+        path, described = self.folder / "clusters.npy", self.folder / "clusters.json"
+        if not described.is_file():
+            config, rows = self.config, np.flatnonzero(usable)
+            sample = read_rows(vectors, rows[sample_rows(len(rows), SAMPLE, config.seed)])
+            listed = (config.clusters,) if isinstance(config.clusters, int) else config.clusters
+            table: list[Separation] = []
+            k = listed[0]
+            if len(listed) > 1:
+                k = min(listed)
+                possible = sorted(one for one in set(listed) if one < len(sample))
+                if len(possible) > 1:
+                    table, k = choose_k(sample, possible, seed=config.seed)
+            labels = np.full(len(usable), -1, np.int32)
+            labels[rows], _ = assign(_Rows(vectors, rows), fit_centres(sample, k, seed=config.seed))
+            with replaced(path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, labels, allow_pickle=False)
+            write_json(described, [{name: _number(value) for name, value in asdict(one).items()} for one in table])
+        table = [_separation(one) for one in read_json(described)]
+        return Clusters(np.load(path, allow_pickle=False), tuple(table))
+
+    def scores(self, column: str, available: np.ndarray) -> np.ndarray:
+        """Return a score ``(n,)`` float32 of the samples that passed the first cut; NaN elsewhere.
+
+        Raises:
+            InputError: The encoder of pairs cannot be read.
+        """
+        config = self.config
+        if config.encoder is None:
+            raise ValueError("scores without an encoder")
+        stage = Stage("candidates", self.folder / "candidates", {"available": _mark(available)})
+        write_rows(self._candidates(available), stage, rows_per_shard=ROWS_PER_SHARD)
+        score = ScoreConfig(
+            column, str(self.source.root), config.encoder, config.pool, config.normalize, config.precision,
+            config.words, config.repeats, config.seed,
+        )  # fmt: skip
+        self._mapped(column, ScorePairs, score, asdict(score), source="candidates")
+        found = np.full(len(available), np.nan, np.float32)
+        for table in read_columns(self.folder / column, ["position", column]):
+            found[table["position"].to_numpy()] = table[column].to_numpy()
+        return found
+
+    def failures(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (stage, id, reason) of every row that a stage could not compute."""
+        for stage in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+            yield from ((stage.name, str(one.id), one.error) for one in row_failures(stage))
+
+    def _mapped(
+        self, name: str, worker: WorkerClass, config: Any, settings: Mapping[str, Any], *, source: str = "samples"
+    ) -> StageResult:
+        stage = Stage(name, self.folder / name, settings)
+        return map_shards(self.engine, worker, config, self.folder / source, stage)
+
+    def _gather(self, path: Path, n: int) -> None:
+        found: np.memmap[Any, Any] | None = None
+        for table in read_columns(self.folder / "texts", ["position", "embedding"]):
+            column = table["embedding"].combine_chunks()
+            block = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+            if found is None:
+                found = np.lib.format.open_memmap(path, "w+", np.float16, (n, block.shape[1]))
+                for start in range(0, n, 65536):
+                    found[start : start + 65536] = np.nan
+            found[table["position"].to_numpy()] = block
+        if found is None:
+            first = next(row_failures(self.folder / "texts"))
+            raise InputError(f"no text could be embedded ({first.id}: {first.error})", remedy="try another encoder")
+        found.flush()
+
+    def _candidates(self, available: np.ndarray) -> Iterator[pa.Table]:
+        for table in read_columns(self.folder / "samples", ["id", "position", "images", "text", "words"]):
+            yield table.filter(pa.array(available[table["position"].to_numpy()]))
+
+
+class _Rows:
+    """Some rows of vectors on disk, as if they were all."""
+
+    def __init__(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        self._vectors, self._rows = vectors, rows
+        self.shape = (len(rows), vectors.shape[1])
+
+    def __getitem__(self, which: Any, /) -> np.ndarray:
+        return self._vectors[self._rows[which]]
+
+
+def _mark(available: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(available).tobytes()).hexdigest()
+
+
+def _number(value: float) -> float | None:
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _separation(values: Mapping[str, Any]) -> Separation:
+    """Return what JSON, which has no NaN, kept."""
+    return Separation(values["k"], *(np.nan if values[name] is None else values[name] for name in _SEPARATIONS))

@@ -1,0 +1,194 @@
+"""What engines run for a selection: images to digests, texts to embeddings, pairs to scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from eotune.core.errors import InputError
+from eotune.data.duplicates import fingerprint
+from eotune.data.images import read_image
+from eotune.encoders.multimodal import DualPairEncoder, PairEncoder, load_pairs
+from eotune.encoders.sentence import load_sentence
+from eotune.selection.perturb import delete_words
+
+_DIGEST = 16  # bytes: two of 10**8 images are taken for equal with a chance of 1e-23
+_BATCH = 32
+_NOT_FINITE = "its vectors are not finite numbers; use precision fp32"
+
+
+class ReadImages:
+    """Reads images and takes a digest of their pixels; those that cannot be read fail with the reason.
+
+    Args:
+        root: Folder that their paths start at.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Return ``digest`` of the rows."""
+        known: dict[str, bytes | InputError] = {}  # of this shard: samples of one image mostly stand together
+
+        def digest(path: str) -> bytes:
+            if path not in known:
+                try:
+                    known[path] = fingerprint(read_image(self.root / path)).pixels[:_DIGEST]
+                except InputError as error:
+                    known[path] = error
+            found = known[path]
+            if isinstance(found, InputError):
+                raise found
+            return found
+
+        return _rows(table, "digest", pa.binary(), lambda row: b"".join(map(digest, row["images"])))
+
+
+class EmbedTexts:
+    """Embeds the texts of samples.
+
+    Args:
+        name: Of the sentence encoder.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.encoder: Any = _on_best_device(load_sentence(name))
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Return ``embedding``, float16 of unit length."""
+        vectors = self.encoder.embed(table["text"].to_pylist(), batch_size=_BATCH)
+        finite = np.isfinite(vectors).all(axis=1)
+        kind = pa.list_(pa.float16(), vectors.shape[1])
+        stored = np.where(finite[:, None], vectors, 0).astype(np.float16)
+        array = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), vectors.shape[1])
+        errors = pa.array([None if good else _NOT_FINITE for good in finite], pa.string())
+        return (
+            table.select(["id", "position"]).append_column("embedding", array.cast(kind)).append_column("error", errors)
+        )
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What scores pairs of an image and a text.
+
+    Attributes:
+        column: ``perturbation``, or ``similarity`` of image and text.
+        root: Folder that image paths start at.
+        encoder: Name of the pair encoder.
+        pool: See :func:`~eotune.encoders.multimodal.load_pairs`.
+        normalize: Likewise.
+        precision: Likewise.
+        words: Number of words to delete.
+        repeats: How many perturbations the score is the mean of.
+        seed: Of the perturbations.
+    """
+
+    column: str
+    root: str
+    encoder: str
+    pool: str | None = None
+    normalize: bool = False
+    precision: str = "fp32"
+    words: int = 2
+    repeats: int = 1
+    seed: int = 0
+
+
+class ScorePairs:
+    """Scores samples by an encoder of their image and text.
+
+    Args:
+        config: Which score, by what.
+
+    Raises:
+        InputError: The encoder cannot be read, or has no similarity.
+    """
+
+    def __init__(self, config: ScoreConfig) -> None:
+        self.config = config
+        self.encoder: PairEncoder = _on_best_device(
+            load_pairs(config.encoder, pool=config.pool, normalize=config.normalize, precision=config.precision)
+        )
+        if config.column == "similarity" and not isinstance(self.encoder, DualPairEncoder):
+            raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Return the score of the rows."""
+        rows = table.to_pylist()
+        scores: list[float | InputError] = []
+        for start in range(0, len(rows), _BATCH):
+            scores += self._scored(rows[start : start + _BATCH])
+        numbers = iter(scores)
+        return _rows(table, self.config.column, pa.float32(), lambda _: _raised(next(numbers)))
+
+    def _scored(self, rows: list[dict[str, Any]]) -> list[float | InputError]:
+        """Score a batch; an image that cannot be read takes nothing else along."""
+        found: list[float | InputError] = [InputError("") for _ in rows]
+        images, good = [], []
+        for place, row in enumerate(rows):
+            try:
+                images.append(read_image(Path(self.config.root) / row["images"][0]))
+                good.append(place)
+            except InputError as error:
+                found[place] = error
+        if good:
+            kept = [rows[place] for place in good]
+            values = (
+                self._similarities(images, kept) if self.config.column == "similarity" else self._moved(images, kept)
+            )
+            for place, value in zip(good, values.tolist(), strict=True):
+                found[place] = value if np.isfinite(value) else InputError(_NOT_FINITE)
+        return found
+
+    def _moved(self, images: list[np.ndarray], rows: list[dict[str, Any]]) -> np.ndarray:
+        config = self.config
+        perturbed = [
+            [
+                delete_words(row["words"], config.words, id=row["id"], seed=config.seed, repeat=repeat)
+                for repeat in range(config.repeats)
+            ]
+            for row in rows
+        ]
+        texts = [row["words"] for row in rows]
+        return self.encoder.perturbed_distances(images, texts, perturbed, batch_size=_BATCH).mean(axis=1)
+
+    def _similarities(self, images: list[np.ndarray], rows: list[dict[str, Any]]) -> np.ndarray:
+        encoder = self.encoder
+        if not isinstance(encoder, DualPairEncoder):
+            raise TypeError("similarity without a dual encoder")
+        seen = encoder.encoder.embed_images(images, batch_size=_BATCH, precision=encoder.precision)
+        said = encoder.encoder.embed_texts(
+            [row["text"] for row in rows], batch_size=_BATCH, precision=encoder.precision
+        )
+        return np.einsum("nd,nd->n", seen, said)
+
+
+def _rows(table: pa.Table, column: str, kind: pa.DataType, value: Callable[[dict[str, Any]], Any]) -> pa.Table:
+    """Return id, position, a column of values, and the reasons of the rows that have none."""
+    values: list[Any] = []
+    errors: list[str | None] = []
+    for row in table.to_pylist():
+        try:
+            values.append(value(row))
+            errors.append(None)
+        except InputError as error:
+            values.append(None)
+            errors.append(str(error))
+    found = table.select(["id", "position"]).append_column(column, pa.array(values, kind))
+    return found.append_column("error", pa.array(errors, pa.string()))
+
+
+def _raised(value: float | InputError) -> float:
+    if isinstance(value, InputError):
+        raise value
+    return value
+
+
+def _on_best_device(model: Any) -> Any:
+    import torch
+
+    return model.cuda() if torch.cuda.is_available() else model

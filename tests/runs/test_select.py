@@ -1,0 +1,179 @@
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.data.instructions import open_instructions
+from eotune.data.scenes import write_dataset
+from eotune.encoders.sentence import load_sentence
+from eotune.engines import shards
+from eotune.runs.select import select
+from eotune.runs.select_plan import plan
+from eotune.selection.config import SelectionConfig
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Captions of ten scenes, one image twice under another name, one caption twice; not to be changed."""
+    folder = tmp_path_factory.mktemp("scenes")
+    file = write_dataset(folder, {"train": 1}, size=64)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    again = {**rows[0], "image": "images/again.png"}
+    shutil.copy(folder / rows[0]["image"], folder / again["image"])
+    rows[1]["captions"][1] = rows[1]["captions"][0].upper()
+    file.write_text("\n".join(json.dumps(row) for row in (*rows, again)) + "\n")
+    return file
+
+
+def config(samples, **settings):
+    values = {"encoder": "tiny", "sentence_encoder": "tiny", "clusters": 3, "near": 0.999, **settings}
+    return SelectionConfig.model_validate({"samples": samples, **values})
+
+
+def table_of(out):
+    return pq.read_table(out / "selection.parquet").to_pylist()
+
+
+def test_a_third_is_kept_and_every_record_has_a_reason(scenes, tmp_path):
+    summary = select(config(scenes), tmp_path / "out")
+    rows = table_of(tmp_path / "out")
+    captions = [caption for line in scenes.read_text().splitlines() for caption in json.loads(line)["captions"]]
+    assert (summary["readable"], summary["asked"], summary["kept"]) == (55, 18, 18)
+    assert [row["row"] for row in rows] == list(range(55))
+    assert sum(row["kept"] for row in rows) == 18
+    assert Counter(row["reason"] for row in rows) == summary["counts"]
+    assert all((row["reason"] == "kept") == row["kept"] for row in rows)
+    doubled = {row["row"]: int(row["duplicate_of"]) for row in rows if row["reason"] == "exact-duplicate"}
+    assert doubled == {6: 5, 50: 0, 51: 1, 52: 2, 53: 3, 54: 4}
+    subset = open_instructions(tmp_path / "out" / "subset.jsonl", images=scenes.parent)
+    assert [sample.answer for sample in subset.samples()] == [captions[row["row"]] for row in rows if row["kept"]]
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+def test_the_highest_scores_of_each_cluster_stay(scenes, tmp_path):
+    select(config(scenes), tmp_path / "out")
+    rows = [row for row in table_of(tmp_path / "out") if row["reason"] in ("kept", "low")]
+    for cluster in {row["cluster"] for row in rows}:
+        scores = {kept: [row["score"] for row in rows if row["cluster"] == cluster and row["kept"] == kept]
+                  for kept in (True, False)}  # fmt: skip
+        if scores[True] and scores[False]:
+            assert min(scores[True]) >= max(scores[False])
+
+
+def test_the_same_choice_whatever_the_shards_and_workers(scenes, tmp_path, monkeypatch):
+    whole = select(config(scenes), tmp_path / "whole")
+    monkeypatch.setattr("eotune.selection.stages.ROWS_PER_SHARD", 7)
+    parts = select(config(scenes), tmp_path / "parts", workers=2)
+    assert whole["counts"] == parts["counts"]
+    first, second = (table_of(tmp_path / name) for name in ("whole", "parts"))
+    assert [row["kept"] for row in first] == [row["kept"] for row in second]
+    np.testing.assert_allclose(*([row["score"] or 0 for row in one] for one in (first, second)), atol=1e-5)
+
+
+def test_an_interrupted_selection_goes_on_where_it_was(scenes, tmp_path, monkeypatch):
+    undisturbed = select(config(scenes), tmp_path / "a")
+    out = tmp_path / "b"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "eotune.selection.pipeline.near_duplicates", lambda *_, **__: (_ for _ in ()).throw(InputError("x"))
+        )
+        with pytest.raises(InputError):
+            select(config(scenes), out)
+    before = (out / "stages" / "texts" / "shard-00000.parquet").stat().st_mtime_ns
+    with pytest.raises(InputError, match="holds a selection already; go on with --resume"):
+        select(config(scenes), out)
+    with pytest.raises(InputError, match=r"was begun with other settings \(seed\)"):
+        select(config(scenes, seed=1), out, resume=True)
+    assert select(config(scenes), out, resume=True)["counts"] == undisturbed["counts"]
+    assert table_of(out) == table_of(tmp_path / "a")
+    assert (out / "stages" / "texts" / "shard-00000.parquet").stat().st_mtime_ns == before
+    assert select(config(scenes), out, resume=True)["kept"] == undisturbed["kept"]  # finished: nothing to do
+
+
+@pytest.mark.parametrize("strategy", ["random", "stratified", "similarity", "k_center", "semdedup", "representative"])
+def test_strategies_share_one_face(scenes, tmp_path, strategy):
+    summary = select(config(scenes, strategy={"name": strategy}), tmp_path / "out")
+    assert summary["kept"] == 18
+
+
+def test_nearest_goes_by_a_target_set(scenes, tmp_path):
+    target = "an airport with planes beside grass ."
+    (tmp_path / "targets.jsonl").write_text(json.dumps({"image": "a.png", "captions": [target]}))
+    settings = {"strategy": {"name": "nearest"}, "keep": 0.1, "first_cut": False}
+    select(config(scenes, **settings, targets=tmp_path / "targets.jsonl"), tmp_path / "out")
+    kept = {row["row"] for row in table_of(tmp_path / "out") if row["kept"]}
+    captions = [caption for line in scenes.read_text().splitlines() for caption in json.loads(line)["captions"]]
+    similarity = load_sentence("tiny").embed(captions) @ load_sentence("tiny").embed([target])[0]
+    left = [row for row in range(55) if row not in kept]
+    assert len(kept) == 5
+    assert similarity[sorted(kept)].min() >= similarity[left].max() - 2e-3  # kept as float16
+    with pytest.raises(InputError, match="'nearest' needs targets; name a set"):
+        select(config(scenes, **settings), tmp_path / "other")
+
+
+def test_an_unreadable_image_is_named_and_the_rest_is_finished(scenes, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(scenes.parent, folder)
+    row = json.loads((folder / "captions.jsonl").read_text().splitlines()[4])
+    (folder / row["image"]).write_bytes(b"no image")
+    summary = select(config(folder / "captions.jsonl"), tmp_path / "out")
+    assert (summary["failed"], summary["kept"]) == (5, 18)
+    assert {failure["id"] for failure in summary["failures"]} == {str(number) for number in range(20, 25)}
+    assert all(row["image"] in failure["error"] for failure in summary["failures"])
+    assert summary["counts"]["unreadable"] == 5
+
+
+def test_too_few_survivors_are_all_kept(scenes, tmp_path, capsys):
+    summary = select(config(scenes, keep=1.0), tmp_path / "out")
+    assert (summary["asked"], summary["kept"]) == (55, 49)
+    assert "49 samples are left for the 55 asked for" in capsys.readouterr().err
+
+
+def test_an_encoder_is_asked_for_before_anything_runs(scenes, tmp_path):
+    with pytest.raises(InputError, match="'perturbation' needs an encoder of images with texts; name one: --encoder"):
+        select(config(scenes, encoder=None), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("stages/*"))
+    assert select(config(scenes, encoder=None, strategy={"name": "random"}), tmp_path / "random")["kept"] == 18
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": 0}, "keep must be above 0 and at most 1; got 0"),
+        ({"keep": "3/2"}, "keep must be above 0 and at most 1"),
+        ({"clusters": 0}, "clusters wants a number of 1 or more"),
+        ({"words": 0}, "words"),
+    ],
+)
+def test_wrong_settings_are_refused(scenes, settings, message):
+    with pytest.raises(ValueError, match=message):
+        config(scenes, **settings)
+
+
+def test_more_clusters_than_samples(scenes, tmp_path):
+    with pytest.raises(InputError, match="56 clusters"):
+        select(config(scenes, clusters=56), tmp_path / "out")
+
+
+def test_the_plan_counts_and_writes_nothing(scenes, tmp_path):
+    found = plan(config(scenes, repeats=2))
+    assert (found["samples"], found["keep"], found["bad"]) == (55, 18, 0)
+    steps = {step["step"]: step for step in found["steps"]}
+    assert list(steps) == ["images", "texts", "clusters", "perturbation"]
+    assert (steps["texts"]["passes"], steps["perturbation"]["passes"]) == (55, 165)
+    assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]))
+    assert found["disk_mb"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_input_is_never_touched(scenes, tmp_path):
+    before = {path: path.read_bytes() for path in sorted(scenes.parent.rglob("*")) if path.is_file()}
+    select(config(scenes), tmp_path / "out")
+    assert {path: path.read_bytes() for path in sorted(scenes.parent.rglob("*")) if path.is_file()} == before
+    with pytest.raises(InputError, match="holds no selection"):
+        select(config(scenes), scenes.parent)
+    assert shards.MANIFEST not in {path.name for path in before}

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.data.captions import read_captions
+from eotune.runs.execute import execute
+from eotune.runs.recipe import parse_recipe
+from eotune.runs.workshop import Workshop
+
+RULE = {"encoder": "tiny", "sentence_encoder": "tiny", "clusters": 3, "keep": 0.5}
+
+
+@pytest.fixture
+def make(recipe_values):
+    def recipe(selection=RULE, **settings):
+        values = recipe_values("lora", max_steps=2)
+        return parse_recipe({**values, "selection": selection, **settings})
+
+    return recipe
+
+
+def test_a_run_trains_on_what_it_chose(make, tmp_path):
+    execute(make(), tmp_path / "run")
+    chosen = json.loads((tmp_path / "run" / "selection" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())["selection"]
+    assert (summary["readable"], summary["kept"]) == (chosen["readable"], chosen["readable"] // 2)
+    assert summary["seconds"] > 0
+    train = json.loads((tmp_path / "run" / "data.json").read_text())["splits"]["train"]
+    assert train["captions"] == chosen["kept"]
+    assert read_captions(tmp_path / "run" / "selection" / "subset.jsonl", images=make().task.train.captions.parent)
+
+
+def test_runs_of_one_process_choose_once(make, tmp_path):
+    workshop = Workshop()
+    for seed in (0, 1):
+        execute(make({**RULE, "seed": 7}, seed=seed), tmp_path / str(seed), workshop=workshop)
+    first, second = (tmp_path / name / "selection" for name in ("0", "1"))
+    assert (first / "subset.jsonl").read_bytes() == (second / "subset.jsonl").read_bytes()
+    assert not (second / "stages").exists()
+    execute(make(seed=1), tmp_path / "own", workshop=workshop)  # without a seed of its own, it has the run's
+    assert (tmp_path / "own" / "selection" / "stages").exists()
+
+
+def test_an_interrupted_run_goes_on_with_its_choice(make, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("eotune.runs.execute.fit", None)
+        with pytest.raises(TypeError):
+            execute(make(), out)
+    before = (out / "selection" / "summary.json").stat().st_mtime_ns
+    with pytest.raises(InputError, match="holds a run already"):
+        execute(make(), out)
+    execute(make(), out, resume=True)
+    assert (out / "selection" / "summary.json").stat().st_mtime_ns == before
+    assert (out / "metrics.json").is_file()
+
+
+def test_what_cannot_be_chosen_from_is_refused(make, tmp_path):
+    recipe = make()
+    limited = recipe.task.model_copy(update={"train": recipe.task.train.model_copy(update={"limit": 3})})
+    with pytest.raises(InputError, match=r"selection with task\.train\.limit"):
+        execute(recipe.model_copy(update={"task": limited}), tmp_path / "run")
+    with pytest.raises(InputError, match="keep must be above 0"):
+        make({**RULE, "keep": 2})
