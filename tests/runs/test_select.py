@@ -64,10 +64,9 @@ def test_the_highest_scores_of_each_cluster_stay(scenes, tmp_path):
             assert min(scores[True]) >= max(scores[False])
 
 
-def test_the_same_choice_whatever_the_shards_and_workers(scenes, tmp_path, monkeypatch):
+def test_the_same_choice_whatever_the_shards_and_workers(scenes, tmp_path):
     whole = select(config(scenes), tmp_path / "whole")
-    monkeypatch.setattr("eotune.selection.stages.ROWS_PER_SHARD", 7)
-    parts = select(config(scenes), tmp_path / "parts", workers=2)
+    parts = select(config(scenes), tmp_path / "parts", workers=2, shard_size=7)
     assert whole["counts"] == parts["counts"]
     first, second = (table_of(tmp_path / name) for name in ("whole", "parts"))
     assert [row["kept"] for row in first] == [row["kept"] for row in second]

@@ -26,6 +26,7 @@ def command(
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Records at a time; what an interruption costs.")] = 4096,
     xcomposer: Annotated[bool, typer.Option("--xcomposer", help="Also write InternLM-XComposer's format.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, time a few samples, print the cost.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a selection that was interrupted.")] = False,
@@ -51,7 +52,9 @@ def command(
         return
     from eotune.runs.select import select
 
-    summary = select(config, out, engine=engine, workers=workers, resume=resume, xcomposer=xcomposer)
+    summary = select(
+        config, out, engine=engine, workers=workers, shard_size=shard_size, resume=resume, xcomposer=xcomposer
+    )
     if as_json:
         typer.echo(json.dumps(summary))
     else:

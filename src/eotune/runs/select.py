@@ -22,7 +22,7 @@ from eotune.selection.config import SelectionConfig
 from eotune.selection.pipeline import Chosen, choose
 from eotune.selection.result import Reason
 from eotune.selection.samples import open_samples
-from eotune.selection.stages import Stages
+from eotune.selection.stages import SHARD_SIZE, Stages
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
 STAGES = "stages"
@@ -35,6 +35,7 @@ def select(
     *,
     engine: str = "local",
     workers: int | None = None,
+    shard_size: int = SHARD_SIZE,
     resume: bool = False,
     xcomposer: bool = False,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def select(
             report.html, summary.json, and what resuming needs.
         engine: ``local`` or ``ray``.
         workers: How many processes or actors; the engine's own choice where not given.
+        shard_size: Records that a worker is given at a time, and that an interruption costs at most.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
 
@@ -62,7 +64,7 @@ def select(
         if (out / SUMMARY).is_file():
             finished: dict[str, Any] = read_json(out / SUMMARY)
             return finished
-        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers))
+        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size)
         chosen = choose(config, stages)
         seconds = _accumulated(out / STAGES / "seconds.json", chosen.seconds)
         start = time.perf_counter()

@@ -21,7 +21,7 @@ from eotune.selection.samples import sample_tables, source_checksums
 from eotune.selection.vectors import read_rows
 from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
 
-ROWS_PER_SHARD = 4096
+SHARD_SIZE = 4096
 _DIGEST = 16  # bytes
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
@@ -63,13 +63,22 @@ class Stages:
         source: Its set, opened.
         folder: Where stages go.
         engine: Where workers run.
+        shard_size: Records that a worker is given at a time, and that an interruption costs at most.
     """
 
-    def __init__(self, config: SelectionConfig, source: InstructionSource, folder: Path, engine: Engine) -> None:
+    def __init__(
+        self,
+        config: SelectionConfig,
+        source: InstructionSource,
+        folder: Path,
+        engine: Engine,
+        shard_size: int = SHARD_SIZE,
+    ) -> None:
         self.config = config
         self.source = source
         self.folder = folder
         self.engine = engine
+        self.shard_size = shard_size
 
     def samples(self) -> Samples:
         """Read the set, once.
@@ -80,7 +89,7 @@ class Stages:
         settings = {"files": source_checksums(self.source.path), "text": self.config.text, "split": self.config.split,
                     "ids": self.config.ids}  # fmt: skip
         tables = sample_tables(self.source, self.config.text)
-        write_rows(tables, Stage("samples", self.folder / "samples", settings), rows_per_shard=ROWS_PER_SHARD)
+        write_rows(tables, Stage("samples", self.folder / "samples", settings), rows_per_shard=self.shard_size)
         read = list(read_columns(self.folder / "samples", ["id", "row"]))
         if not read:
             first = next(row_failures(self.folder / "samples"), None)
@@ -155,7 +164,7 @@ class Stages:
         if config.encoder is None:
             raise ValueError("scores without an encoder")
         stage = Stage("candidates", self.folder / "candidates", {"available": _mark(available)})
-        write_rows(self._candidates(available), stage, rows_per_shard=ROWS_PER_SHARD)
+        write_rows(self._candidates(available), stage, rows_per_shard=self.shard_size)
         score = ScoreConfig(
             column, str(self.source.root), config.encoder, config.pool, config.normalize, config.precision,
             config.words, config.repeats, config.seed,
