@@ -15,7 +15,8 @@ def command(
     """Adapt the bundled model to synthetic overhead scenes, offline, in minutes.
 
     Renders scenes, measures the pretrained model, adapts it by LoRA, HarMA and full fine-tuning, and writes a report;
-    then rare classes in optical, radar and multispectral scenes, by LoRA and debLoRA.
+    then rare classes in optical, radar and multispectral scenes, by LoRA and debLoRA; then which third of a set of
+    questions is worth training on.
     """
     from eotune.runs.demo import demo
 
@@ -31,4 +32,7 @@ def command(
     for row in chapters["long_tail"]:
         figures = "  ".join(f"{group} {row[group][0]:5.1f}" for group in ("head", "middle", "tail"))
         typer.echo(f"{row['spectrum']:>13}  {row['method']:<20}  macro F1 of the probe, %: {figures}")
+    for row in chapters["selection"]:
+        figures = "  ".join(f"{name} {row[name]:>3}" for name in ("questions", "repeats", "wrong", "rare"))
+        typer.echo(f"{row['way']:>27}  {row['kept']} kept: {figures}")
     typer.echo(f"report: {out / 'report.html'}")

@@ -13,6 +13,7 @@ from eotune.data.scenes import write_dataset
 from eotune.methods.adapted import load_model
 from eotune.runs.comparison import write_comparison
 from eotune.runs.demo_long_tail import long_tail_chapter
+from eotune.runs.demo_select import selection_chapter
 from eotune.runs.directory import RunDirectory
 from eotune.runs.execute import execute
 from eotune.runs.page import Picture
@@ -20,7 +21,7 @@ from eotune.runs.plots import RECALLS
 from eotune.runs.recipe import Recipe, parse_recipe
 from eotune.tasks.retrieval import EvaluationSet
 
-LONG_TAIL = "long-tail"  # directory of the second chapter
+LONG_TAIL, SELECTION = "long-tail", "selection"  # directories of the other chapters
 
 # (settings, learning rate: the best of three on validation)
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
@@ -74,12 +75,14 @@ def demo(
     Returns:
         The rows of each chapter. ``retrieval``: one a method, with ``method``, ``value``, ``low``, ``high`` (test mR),
         ``trainable``, ``total``, ``seconds``. ``long_tail``: see
-        :func:`~eotune.runs.demo_long_tail.long_tail_chapter`.
+        :func:`~eotune.runs.demo_long_tail.long_tail_chapter`. ``selection``: see
+        :func:`~eotune.runs.demo_select.selection_chapter`.
     """
     RunDirectory.check(out, resume=False)
     rows = _retrieval(out, seed=seed, per_class=per_class, epochs=epochs)
     rare = long_tail_chapter(out / LONG_TAIL, seed=seed, per_class=per_class, epochs=8)
-    return {"retrieval": rows, "long_tail": rare}
+    chosen = selection_chapter(out / SELECTION, seed=seed, records=60 if per_class else 600)
+    return {"retrieval": rows, "long_tail": rare, "selection": chosen}
 
 
 def _retrieval(out: Path, *, seed: int, per_class: dict[str, int] | None, epochs: float) -> list[dict[str, Any]]:
@@ -125,7 +128,10 @@ def _write_report(out: Path, rows: list[dict[str, Any]], captions: Path) -> None
         title="Four ways from the ground to the sky",
         lead="A small model that has only seen synthetic ground-level pictures is adapted to overhead scenes, then "
         "asked to find images by words and words by images.",
-        further=[(f"{LONG_TAIL}/report.html", "Rare classes, in optical, radar and multispectral scenes")],
+        further=[
+            (f"{LONG_TAIL}/report.html", "Rare classes, in optical, radar and multispectral scenes"),
+            (f"{SELECTION}/report.html", "Which third of a set to train on"),
+        ],
         note="Scenes and model are synthetic, and the model is small: this shows that the machinery works, not how "
         "good a method is.",
     )
