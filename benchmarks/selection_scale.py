@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/selection_scale.py [--rows 1000000 10000000] [--dim 384] [--clusters 100]
         [--topics 4000] [--peer-rows 100000] [--folder DIR]
 
-Each number of rows: embeddings are written into a memory map of half-precision floats in --folder (7.7 GB for 10 million
-rows), then clustered, freed of near duplicates, scored at random and cut down to a third by quotas. Prints the time of
-each stage for a row, the ratio to the first number of rows (target: at most 1.2 at ten times the rows), and the peak
-of resident memory (target: under 8 GiB). Pages of the map count as resident while the system has memory to spare, so
-the peak without them is printed beside it.
+Each number of rows: embeddings are written into a memory map of half-precision floats in --folder (7.7 GB for ten
+million rows), then clustered, freed of near duplicates, scored at random and cut down to a third by quotas. Prints the
+processor time of each stage for a row, the ratio to the first number of rows (target: at most 1.2 at ten times the
+rows), and the peak of resident memory (target: under 8 GiB). Pages of the map count as resident while the system has
+memory to spare, so the peak without them stands beside it.
 
 The peer holds everything in memory: MiniBatchKMeans fitted on all rows, all cosines of a cluster, a loop over what is
 left. It gets --peer-rows, with as many clusters, and we get the same ones; both must leave the same samples.
@@ -150,8 +150,8 @@ def main() -> None:
             total = sum(seconds.values()) / n
             first = first or total
             print(
-                f"  {shown(seconds, n)}: {1e6 * total:.1f} us of processor time a row, {total / first:.2f} x the first; "
-                f"peak memory {peaks['VmRSS']:.1f} GiB resident, {peaks['RssAnon']:.1f} GiB without pages of files",
+                f"  {shown(seconds, n)}: {1e6 * total:.1f} us of processor time a row, {total / first:.2f} x the "
+                f"first; peak memory {peaks['VmRSS']:.1f} GiB, {peaks['RssAnon']:.1f} GiB without pages of files",
                 flush=True,
             )
             path.unlink()
