@@ -139,6 +139,7 @@ def test_wrong_input():
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=12).flatmap(
     lambda keys: st.tuples(st.just(keys), st.permutations(range(len(keys))))))  # fmt: skip
+@settings(deadline=None)
 def test_exact_duplicates_keep_the_first_id(case):
     keys, ranks = case
     found = exact_duplicates(iter(keys), np.array(ranks, np.int64))

@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eotune.core.errors import InputError
@@ -9,6 +9,7 @@ from eotune.selection.order import id_ranks
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20, unique=True))
+@settings(deadline=None)
 def test_numbers_go_by_value(ids):
     expected = [sorted(ids).index(value) for value in ids]
     assert id_ranks(ids).tolist() == expected
@@ -16,6 +17,7 @@ def test_numbers_go_by_value(ids):
 
 
 @given(st.lists(st.text("ab7/é", max_size=5), max_size=20, unique=True))
+@settings(deadline=None)
 def test_texts_go_by_their_bytes_unless_all_are_numbers(ids):
     key = (lambda text: (int(text), text)) if ids and all(text.isdecimal() for text in ids) else str.encode
     assert id_ranks(ids).tolist() == [sorted(ids, key=key).index(text) for text in ids]

@@ -1,11 +1,12 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eotune.selection.parts import parts
 
 
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(0, 9))
+@settings(deadline=None)
 def test_every_row_is_in_one_part_in_the_order_given(n, size, seed):
     random = np.random.default_rng(seed)
     vectors, rows = random.standard_normal((50, 3)), random.permutation(50)[:n]

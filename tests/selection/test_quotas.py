@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eotune.core.errors import InputError
@@ -19,6 +19,7 @@ def clusters(draw):
 
 
 @given(clusters(), st.sampled_from(RULES))
+@settings(deadline=None)
 def test_they_sum_exactly_and_respect_the_caps(case, rule):
     sizes, available, total = case
     result = quotas(sizes, total, available, rule)
@@ -28,6 +29,7 @@ def test_they_sum_exactly_and_respect_the_caps(case, rule):
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6).filter(any), st.fractions(0, 1))
+@settings(deadline=None)
 def test_without_caps_they_are_hamiltons_apportionment(sizes, part):
     total = math.floor(part * sum(sizes))
     ideal = [Fraction(size * total, sum(sizes)) for size in sizes]
@@ -39,6 +41,7 @@ def test_without_caps_they_are_hamiltons_apportionment(sizes, part):
 
 
 @given(clusters(), st.sampled_from(RULES))
+@settings(deadline=None)
 def test_open_clusters_differ_from_their_share_by_less_than_one(case, rule):
     sizes, available, total = case
     result = quotas(sizes, total, available, rule)
@@ -83,6 +86,7 @@ def test_totals_are_exact():
     ).flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(range(len(rows))))),
     st.data(),
 )
+@settings(deadline=None)
 def test_highest_equals_sorting_each_group(case, data):
     rows, ranks = case
     scores, groups = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
