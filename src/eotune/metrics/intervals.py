@@ -1,6 +1,7 @@
 """How far a figure can be trusted: bootstrap over what was measured, t-intervals over seeds."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from eotune.core.errors import InputError
 from eotune.core.seeds import generator
 
 _RESAMPLES_AT_ONCE = 64  # fixed: bounds memory, and no setting may change what is drawn
+_KEPT_NUMBERS = 2**25  # of a test set whose draws are kept, a byte each
 
 
 def bootstrap_ratios(sums: np.ndarray, sizes: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -37,15 +39,30 @@ def bootstrap_ratios(sums: np.ndarray, sizes: np.ndarray, *, resamples: int = 10
     if n == 0 or resamples < 1:
         raise InputError(f"a bootstrap needs groups and resamples; got {n} groups and {resamples} resamples")
     both = np.concatenate([sums, sizes], axis=1).astype(np.float64)
-    random = generator(seed, "bootstrap", n)
+    few = n * resamples <= _KEPT_NUMBERS
     result = np.empty((resamples, columns))
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        stop = min(start + _RESAMPLES_AT_ONCE, resamples)
-        drawn = random.integers(n, size=(stop - start, n)) + np.arange(stop - start)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=(stop - start) * n).reshape(stop - start, n)
+    start = 0
+    for weights in _kept_weights(n, resamples, seed) if few else _weights(n, resamples, seed):
+        stop = start + len(weights)
         totals = weights.astype(np.float64) @ both
         result[start:stop] = totals[:, :columns] / totals[:, columns:]
+        start = stop
     return result
+
+
+def _weights(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each of n groups is drawn, ``(b, n)``, some resamples at a time."""
+    random = generator(seed, "bootstrap", n)
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        count = min(_RESAMPLES_AT_ONCE, resamples - start)
+        drawn = random.integers(n, size=(count, n)) + np.arange(count)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_weights(n: int, resamples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Return the same, kept: models are mostly compared on one test set, and drawing takes longer than the rest."""
+    return tuple(weights.astype(np.min_scalar_type(weights.max())) for weights in _weights(n, resamples, seed))
 
 
 def percentile_interval(samples: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
