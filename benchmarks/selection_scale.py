@@ -29,7 +29,7 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
 from eotune.selection.clusters import SAMPLE, assign, fit_centres, sample_rows
-from eotune.selection.first_cut import FirstCut, first_cut
+from eotune.selection.duplicates import near_duplicates
 from eotune.selection.result import Columns
 from eotune.selection.strategies.by_name import create
 
@@ -87,13 +87,13 @@ def ours(rows: np.ndarray, centres: np.ndarray | None, k: int) -> tuple[dict[str
     clusters = assign(rows, centres)[0]
     seconds["assign"], start = clock() - start, clock()
     ranks = np.arange(len(rows))
-    cut = first_cut(clusters, ranks, FirstCut(near_duplicate=THRESHOLD), vectors=rows)
+    available = near_duplicates(rows, clusters, ranks, threshold=THRESHOLD) < 0
     seconds["near duplicates"], start = clock() - start, clock()
-    result = create({"name": "stratified"}).choose(Columns(ranks, cut.available, clusters), len(rows) // 3, seed=0)
+    result = create({"name": "stratified"}).choose(Columns(ranks, available, clusters), len(rows) // 3, seed=0)
     seconds["choose"] = clock() - start
-    dropped = len(rows) - int(cut.available.sum())
+    dropped = len(rows) - int(available.sum())
     print(f"  {len(rows):,} rows, {dropped / len(rows):.1%} near duplicates, {result.kept.sum():,} kept")
-    return seconds, cut.available
+    return seconds, available
 
 
 def peer(rows: np.ndarray, k: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:

@@ -80,6 +80,7 @@ def test_more_deletions_delete_the_same_words_and_further_ones():
         ("<image>Is<|image_pad|>it", ["Is", "it"]),
         ("x < y and y>z", ["x", "y", "and", "y>z"]),
         ("{<20><30>} box", ["box"]),
+        ("<img>my port.jpg</img>a[IMG]b", ["a", "b"]),
         ("don't - stop", ["don't", "stop"]),
     ],
 )

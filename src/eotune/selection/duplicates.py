@@ -73,7 +73,7 @@ def near_duplicates(
         which: ``(n,)`` which samples count; the others are left alone, and stand for none.
 
     Raises:
-        InputError: The threshold is outside its range, or an embedding holds NaN.
+        InputError: The threshold is outside its range, or an embedding that is compared holds NaN.
 
     Example:
         >>> vectors = np.array([[1, 0], [0.99, 0.1], [0, 1]])
@@ -83,9 +83,18 @@ def near_duplicates(
     if not 0 < threshold <= 1:
         raise InputError(f"the similarity of near duplicates must be above 0 and at most 1; got {threshold}")
     stand_in = np.full(vectors.shape[0], -1, np.int64)
-    for _, rows in members(clusters, which):
+    for _, rows in members(clusters, _in_company(clusters, which)):
         _in_cluster(vectors, rows, ranks, threshold, stand_in)
     return stand_in
+
+
+def _in_company(clusters: NDArray[np.integer], which: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Return which samples count and are not alone in their cluster: clusters may be as many as images."""
+    counted = clusters >= 0 if which is None else (clusters >= 0) & which
+    rows = np.flatnonzero(counted)
+    inverse, counts = np.unique(clusters[rows], return_inverse=True, return_counts=True)[1:]
+    counted[rows[counts[inverse] == 1]] = False
+    return counted
 
 
 def _in_cluster(vectors: Vectors, rows: Integers, ranks: Integers, threshold: float, stand_in: Integers) -> None:

@@ -4,10 +4,12 @@ import re
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
+from eotune.data.instruction_placeholders import PLACEHOLDER
 
-# Anything in angle brackets without a space is a placeholder or tag of some model family: <image>, <ImageHere>,
-# <|image_pad|>, <image_soft_token>, </p>, <40>. Words may stand glued to one.
-_PIECE = re.compile(r"(?P<placeholder><[^<>\s]+>)|(?P<word>(?:(?!<[^<>\s]+>)\S)+)")
+# Beside the marks of images, anything in angle brackets without a space: tasks, parts of answers and coordinates, such
+# as </p> and <40>. Words may stand glued to one.
+_MARK = rf"{PLACEHOLDER.pattern}|<[^<>\s]+>"
+_PIECE = re.compile(rf"(?P<placeholder>{_MARK})|(?P<word>(?:(?!{_MARK})\S)+)")
 _BLANKS = " \t\u00a0\u3000"
 
 

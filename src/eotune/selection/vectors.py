@@ -86,4 +86,6 @@ def members(groups: NDArray[np.integer], which: NDArray[np.bool_] | None = None)
     rows = np.flatnonzero(counted)
     rows = rows[np.argsort(groups[rows], kind="stable")]
     numbers, starts = np.unique(groups[rows], return_index=True)
-    yield from zip(numbers.tolist(), np.split(rows, starts[1:]), strict=False)  # of nothing, split makes one part
+    ends = [*starts[1:].tolist(), len(rows)]
+    for number, start, end in zip(numbers.tolist(), starts.tolist(), ends, strict=False):
+        yield number, rows[start:end]
