@@ -158,6 +158,17 @@ def test_more_clusters_than_samples(scenes, tmp_path):
         select(config(scenes, clusters=56), tmp_path / "out")
 
 
+def test_rankings_are_compared(scenes, tmp_path):
+    found = select(config(scenes, stability=30), tmp_path / "out")["rankings"]
+    assert found["names"] == ("n=1", "n=2", "n=3", "n=4", "seed 1", "seed 2")
+    assert found["samples"] == 30
+    spearman = np.array(found["spearman"])
+    np.testing.assert_allclose(np.diag(spearman), 1)
+    np.testing.assert_allclose(spearman, spearman.T)
+    assert spearman[1, 2] > spearman[1, 4]  # one word more tells less than other words
+    assert "How far the ranking is chance" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_plan_counts_and_writes_nothing(scenes, tmp_path):
     found = plan(config(scenes, repeats=2))
     assert (found["samples"], found["keep"], found["bad"]) == (55, 18, 0)

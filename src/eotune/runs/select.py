@@ -80,6 +80,7 @@ def select(
             "clusters": int(chosen.clusters.max(initial=-1)) + 1,
             "files": files,
             "seconds": seconds,
+            "rankings": _rankings(chosen),
             "failed": len(failures),
             "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
         }
@@ -120,6 +121,15 @@ def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: b
         write_xcomposer(source, rows, out / "xcomposer.json")
         files["xcomposer"] = "xcomposer.json"
     return files
+
+
+def _rankings(chosen: Chosen) -> dict[str, Any] | None:
+    """Return how alike the rankings are, for JSON."""
+    found = chosen.rankings
+    if found is None:
+        return None
+    spearman = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in found.spearman]
+    return {"names": found.names, "samples": found.n, "spearman": spearman, "overlap": found.overlap.round(4).tolist()}
 
 
 def _accumulated(path: Path, seconds: dict[str, float]) -> dict[str, float]:

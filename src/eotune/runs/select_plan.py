@@ -11,8 +11,9 @@ from eotune.runs.figures import duration
 from eotune.selection.config import SelectionConfig
 from eotune.selection.quotas import total_kept
 from eotune.selection.samples import open_samples, sample_tables
+from eotune.selection.stages import score_config
 from eotune.selection.strategies.by_name import create
-from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
+from eotune.selection.workers import EmbedTexts, ReadImages, ScorePairs
 
 _PROBE = 32  # samples that are timed
 _SCORES = ("perturbation", "similarity")
@@ -57,12 +58,8 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
             add("clusters", _SLOWER * dim)
         for column in sorted(strategy.needs & set(_SCORES)):
             if config.encoder is not None:
-                score = ScoreConfig(
-                    column, str(source.root), config.encoder, config.pool, config.normalize, config.precision,
-                    config.words, config.repeats, config.seed,
-                )  # fmt: skip
                 passes = n * (1 + config.repeats) if column == "perturbation" else n
-                add(column, _seconds_each(ScorePairs(score), probe), passes)
+                add(column, _seconds_each(ScorePairs(score_config(config, source, column)), probe), passes)
     disk = n * (_TEXT_BYTES + 2 * 2 * dim + 100) / 2**20  # embeddings stand in shards and in one matrix
     return {
         "samples": n, "bad": bad, "keep": total_kept(config.keep, n), "steps": steps,

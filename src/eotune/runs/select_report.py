@@ -58,6 +58,7 @@ def write_selection_report(
     _reasons(page, chosen)
     _clusters(page, chosen)
     _scores(page, config, chosen)
+    _rankings(page, chosen)
     _map(page, out, chosen)
     _examples(page, source, chosen)
     _time(page, summary)
@@ -119,6 +120,32 @@ def _scores(page: Page, config: SelectionConfig, chosen: Chosen) -> None:
     groups = [("base", score[drawn].tolist()), ("main", score[drawn[kept[drawn]]].tolist())]
     drawing = histogram([one for one in groups if one[1]], title="distribution of scores", x_label="score")
     page.charts([("Samples by score", drawing)], legend=("scored", "kept"))
+
+
+def _rankings(page: Page, chosen: Chosen) -> None:
+    found = chosen.rankings
+    if found is None:
+        return
+    page.section(
+        "How far the ranking is chance",
+        f"{found.n:,} samples scored again with other numbers n of words deleted, and with other seeds: Spearman's "
+        "rank correlation, and below it the share of the highest scores that both name.",
+    )
+    body: list[list[Cell]] = [
+        [
+            name,
+            *(
+                (_figure(found.spearman[row, column]), f"{100 * found.overlap[row, column]:.0f} %")
+                for column in range(len(found.names))
+            ),
+        ]
+        for row, name in enumerate(found.names)
+    ]
+    page.table(["", *found.names], body)
+
+
+def _figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
 
 
 def _map(page: Page, out: Path, chosen: Chosen) -> None:

@@ -33,6 +33,8 @@ class SelectionRule(Config):
         near: Least cosine similarity of near duplicates' texts; None looks for exact duplicates only.
         duplicates_of: Whether a duplicate has the ``same_image``, or ``any``.
         smallest_cluster: A cluster that has fewer samples after duplicates went is dropped.
+        stability: Score so many samples again, with other seeds and other numbers of words, to see how far the ranking
+            is chance; None for not.
         targets: A set that the model shall become good at, for the strategy ``nearest``.
     """
 
@@ -53,6 +55,7 @@ class SelectionRule(Config):
     near: float | None = Field(default=0.95, gt=0, le=1)
     duplicates_of: Literal["same_image", "any"] = "same_image"
     smallest_cluster: int = Field(default=1, ge=1)
+    stability: int | None = Field(default=None, ge=2)
     targets: Path | None = None
 
     @field_validator("keep")

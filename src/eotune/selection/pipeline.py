@@ -18,9 +18,10 @@ from eotune.selection.clusters import Separation
 from eotune.selection.config import SelectionConfig
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
 from eotune.selection.order import id_ranks
-from eotune.selection.quotas import total_kept
+from eotune.selection.quotas import share, total_kept
 from eotune.selection.result import Columns, Reason, SelectionResult
 from eotune.selection.samples import sample_tables
+from eotune.selection.stability import Stability, stability
 from eotune.selection.stages import Clusters, Stages
 from eotune.selection.strategies.by_name import create
 
@@ -38,6 +39,7 @@ class Chosen:
         duplicate_of: ``(n,)`` position of the sample that a duplicate stands behind; -1 for all others.
         result: What was kept, and why.
         total: How many were asked for.
+        rankings: How alike the perturbation's rankings are by other seeds and numbers of words; None where not asked.
         separation: What each number of clusters was worth.
         seconds: Of each step, this process's share.
     """
@@ -50,6 +52,7 @@ class Chosen:
     total: int
     separation: tuple[Separation, ...]
     seconds: dict[str, float]
+    rankings: Stability | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each reason holds."""
@@ -113,11 +116,15 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
         )
         total = total_kept(config.keep, n)
         result = strategy.choose(columns, total, config.seed)
+    rankings = None
+    if config.stability is not None and config.encoder is not None:
+        with clock("stability"):
+            rankings = stability(stages.rescored(available), keep=float(share(config.keep)))
     reason = np.where(result.reason == Reason.CUT, dropped, result.reason).astype(np.uint8)
     if result.kept.sum() < total:
         say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
     result = SelectionResult(result.kept, reason, result.score)
-    return Chosen(samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds)
+    return Chosen(samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds, rankings)
 
 
 def _first_cut(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScoreP
 
 SHARD_SIZE = 4096
 _DIGEST = 16  # bytes
+_WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
 
@@ -160,25 +161,45 @@ class Stages:
         Raises:
             InputError: The encoder of pairs cannot be read.
         """
+        self._write_part("candidates", available)
+        return self._scored(column, "candidates", score_config(self.config, self.source, column), len(available))
+
+    def rescored(self, available: np.ndarray) -> dict[str, np.ndarray]:
+        """Return perturbation scores ``(n,)`` of some samples with other numbers of words, and with other seeds.
+
+        Raises:
+            InputError: The encoder of pairs cannot be read.
+        """
         config = self.config
-        if config.encoder is None:
-            raise ValueError("scores without an encoder")
-        stage = Stage("candidates", self.folder / "candidates", {"available": _mark(available)})
-        write_rows(self._candidates(available), stage, rows_per_shard=self.shard_size)
-        score = ScoreConfig(
-            column, str(self.source.root), config.encoder, config.pool, config.normalize, config.precision,
-            config.words, config.repeats, config.seed,
-        )  # fmt: skip
-        self._mapped(column, ScorePairs, score, asdict(score), source="candidates")
-        found = np.full(len(available), np.nan, np.float32)
-        for table in read_columns(self.folder / column, ["position", column]):
-            found[table["position"].to_numpy()] = table[column].to_numpy()
-        return found
+        drawn = np.flatnonzero(available)
+        drawn = drawn[sample_rows(len(drawn), config.stability or 0, config.seed)]
+        part = np.zeros(len(available), bool)
+        part[drawn] = True
+        self._write_part("redrawn", part)
+        score = score_config(config, self.source, "perturbation")
+        variants = {f"n={words}": replace(score, words=words) for words in _WORDS}
+        variants |= {f"seed {config.seed + more}": replace(score, seed=config.seed + more) for more in (1, 2)}
+        return {
+            name: self._scored(f"redrawn-{name.replace(' ', '-')}", "redrawn", one, len(available))
+            for name, one in variants.items()
+        }
 
     def failures(self) -> Iterator[tuple[str, str, str]]:
         """Yield (stage, id, reason) of every row that a stage could not compute."""
         for stage in sorted(path for path in self.folder.iterdir() if path.is_dir()):
             yield from ((stage.name, str(one.id), one.error) for one in row_failures(stage))
+
+    def _write_part(self, name: str, which: np.ndarray) -> None:
+        """Write some samples as a stage of their own."""
+        stage = Stage(name, self.folder / name, {"samples": _mark(which)})
+        write_rows(self._part(which), stage, rows_per_shard=self.shard_size)
+
+    def _scored(self, name: str, source: str, score: ScoreConfig, n: int) -> np.ndarray:
+        self._mapped(name, ScorePairs, score, asdict(score), source=source)
+        found = np.full(n, np.nan, np.float32)
+        for table in read_columns(self.folder / name, ["position", score.column]):
+            found[table["position"].to_numpy()] = table[score.column].to_numpy()
+        return found
 
     def _mapped(
         self, name: str, worker: WorkerClass, config: Any, settings: Mapping[str, Any], *, source: str = "samples"
@@ -201,9 +222,19 @@ class Stages:
             raise InputError(f"no text could be embedded ({first.id}: {first.error})", remedy="try another encoder")
         found.flush()
 
-    def _candidates(self, available: np.ndarray) -> Iterator[pa.Table]:
+    def _part(self, which: np.ndarray) -> Iterator[pa.Table]:
         for table in read_columns(self.folder / "samples", ["id", "position", "images", "text", "words"]):
-            yield table.filter(pa.array(available[table["position"].to_numpy()]))
+            yield table.filter(pa.array(which[table["position"].to_numpy()]))
+
+
+def score_config(config: SelectionConfig, source: InstructionSource, column: str) -> ScoreConfig:
+    """Return what the workers that fill a column are told."""
+    if config.encoder is None:
+        raise ValueError("scores without an encoder")
+    return ScoreConfig(
+        column, str(source.root), config.encoder, config.pool, config.normalize, config.precision, config.words,
+        config.repeats, config.seed,
+    )  # fmt: skip
 
 
 class _Rows:
