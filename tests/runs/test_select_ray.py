@@ -1,0 +1,65 @@
+"""A selection on a Ray cluster of two nodes chooses what one process chooses."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+
+from eotune.data.scenes import write_dataset
+from eotune.runs.select import select
+from eotune.selection.config import SelectionConfig
+
+ray = pytest.importorskip("ray", reason="needs the ray extra")
+
+# Ray's own, on its way in and out.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # workers on two nodes import torch
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27})
+    made.add_node(num_cpus=1, object_store_memory=2**27)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_cluster_chooses_what_one_process_does(cluster, tmp_path):
+    samples = write_dataset(tmp_path / "scenes", {"train": 1}, size=64)
+    values = {"samples": samples, "encoder": "tiny", "sentence_encoder": "tiny", "clusters": 3}
+    config = SelectionConfig.model_validate(values)
+    local = select(config, tmp_path / "local", shard_size=10)
+    whole = select(config, tmp_path / "ray", engine="ray", workers=2, shard_size=10)
+    killer = threading.Thread(target=_kill_one, args=(tmp_path / "killed" / "stages" / "texts",))
+    killer.start()
+    again = select(config, tmp_path / "killed", engine="ray", workers=2, shard_size=10)
+    killer.join()
+    assert local["counts"] == whole["counts"] == again["counts"]
+    expected = (tmp_path / "local" / "selection.parquet").read_bytes()
+    for name in ("ray", "killed"):
+        assert (tmp_path / name / "selection.parquet").read_bytes() == expected
+        assert (tmp_path / name / "subset.jsonl").read_bytes() == (tmp_path / "local" / "subset.jsonl").read_bytes()
+
+
+def _kill_one(stage):
+    """Kill a worker as soon as a stage has begun."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        workers = [
+            one for one in psutil.process_iter(["cmdline"]) if "ray::_Actor" in " ".join(one.info["cmdline"] or ())
+        ]
+        if stage.exists() and workers:
+            os.kill(workers[0].pid, signal.SIGKILL)
+            return
+        time.sleep(0.05)
+    raise TimeoutError("no worker came up")
