@@ -90,3 +90,18 @@ def test_pairs_that_do_not_match_are_refused(scenes):
         encoder.perturbed_distances(scenes, TEXTS, [OTHERS[0], OTHERS[1], ["a"]])
     with pytest.raises(InputError, match="text 1 is empty"):
         encoder.perturbed_distances(scenes, TEXTS, [OTHERS[0], ["a", " "], OTHERS[2]])
+
+
+def test_an_image_of_several_texts_is_encoded_once(scenes, monkeypatch):
+    encoder = load_pairs("tiny")
+    one, other = scenes[:2]
+    pairs = ([one, other, one, one.copy()], [*TEXTS, TEXTS[0]], [*OTHERS, OTHERS[0]])
+    expected = np.concatenate(
+        [encoder.perturbed_distances(*([part] for part in pair)) for pair in zip(*pairs, strict=True)]
+    )
+    counts, embed = [], encoder.encoder.embed_images
+    monkeypatch.setattr(
+        encoder.encoder, "embed_images", lambda images, **how: counts.append(len(images)) or embed(images, **how)
+    )
+    np.testing.assert_allclose(encoder.perturbed_distances(*pairs), expected, atol=1e-5)
+    assert counts == [3]

@@ -123,7 +123,11 @@ class DualPairEncoder(PairEncoder):
         return fingerprint(nn.Module(), self.encoder.fingerprint(), self.pool, self.precision)
 
     def _images(self, images: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
-        return _unit(self.encoder.embed_images(images, batch_size=batch_size, precision=self.precision))
+        """Embed images; one that is handed over for several texts, as the same array, once."""
+        places: dict[int, int] = {}
+        which = [places.setdefault(id(image), len(places)) for image in images]
+        different = list({id(image): image for image in images}.values())
+        return _unit(self.encoder.embed_images(different, batch_size=batch_size, precision=self.precision))[which]
 
     def _texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
         return _unit(self.encoder.embed_texts(texts, batch_size=batch_size, precision=self.precision))

@@ -128,13 +128,18 @@ class ScorePairs:
     def _scored(self, rows: list[dict[str, Any]]) -> list[float | InputError]:
         """Score a batch; an image that cannot be read takes nothing else along."""
         found: list[float | InputError] = [InputError("") for _ in rows]
+        read: dict[str, np.ndarray] = {}  # samples of one image mostly stand together; the encoder takes it once
         images, good = [], []
         for place, row in enumerate(rows):
+            name = row["images"][0]
             try:
-                images.append(read_image(Path(self.config.root) / row["images"][0]))
-                good.append(place)
+                if name not in read:
+                    read[name] = read_image(Path(self.config.root) / name)
             except InputError as error:
                 found[place] = error
+                continue
+            images.append(read[name])
+            good.append(place)
         if good:
             kept = [rows[place] for place in good]
             values = (
