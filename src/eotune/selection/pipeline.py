@@ -185,6 +185,7 @@ def _targets(config: SelectionConfig) -> np.ndarray:
 
 @contextmanager
 def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    say(f"select: {step}")
     start = time.perf_counter()
     try:
         yield
