@@ -15,7 +15,7 @@ from eotune.runs import execute as module
 from eotune.runs.compare import compare
 from eotune.runs.execute import execute
 from eotune.runs.instruct_rows import read_predictions, resampled_accuracy
-from eotune.runs.recipe import parse_recipe
+from eotune.runs.recipe import parse_recipe, read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +185,16 @@ def test_what_does_not_fit_is_refused(values, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         execute(parse_recipe({**values(), **change}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("instruct-*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_takes_two_steps(path, llava, scene_questions, tmp_path):
+    assert f"eotune run recipes/{path.name}" in path.read_text()
+    assert read_recipe(path).name == path.stem
+    data = [f"task.{split}={{samples: {scene_questions}, split: {split}}}" for split in ("train", "validation", "test")]
+    small = ["training.batch_size=4", "training.micro_batch_size=2", "training.max_steps=2", "training.precision=fp32"]
+    rows = execute(read_recipe(path, [*data, *small, f"encoder=vlm:{llava}", "method.rank=2"]), tmp_path / "run")
+    assert any(row["primary"] for row in rows)
