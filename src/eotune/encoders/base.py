@@ -1,7 +1,7 @@
 """What an encoder is: its towers, how their inputs are prepared, and where they can be adapted."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
+from eotune.encoders.multimodal_parts import Part
 from eotune.encoders.preprocess import ImageTransform
 
 TowerName = Literal["image", "text"]
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         towers: ``{"image": Tower}``; of a dual encoder ``{"image": Tower, "text": Tower}``.
         backbones: Name to path of the transformers models inside, for PEFT: ``{"": "model"}`` for one model that
             holds all towers, ``{"image": "image_model", "text": "text_model"}`` for a composed encoder.
+        parts: Of a vision-language model, the paths of what sees, what reads and what lies between; else None.
         pretrained_parameters: Number of parameters before a method adapted the encoder; None while none has.
     """
 
@@ -99,6 +101,7 @@ class Encoder(nn.Module):
     bands: tuple[str, ...] | None = None
     towers: dict[TowerName, Tower]
     backbones: dict[str, str]
+    parts: Mapping[Part, tuple[str, ...]] | None = None
     pretrained_parameters: int | None = None
 
     # --- what a subclass implements -------------------------------------------------------------------------------
@@ -126,6 +129,11 @@ class Encoder(nn.Module):
     def channels(self) -> int:
         """Number of bands ``c`` of an image: 3 for RGB."""
         return len(self.transform.mean)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the model sees, in pixels."""
+        return self.transform.size
 
     @torch.inference_mode()
     def embed_pixels(self, pixels: Tensor, *, precision: str = "fp32") -> np.ndarray:

@@ -1,6 +1,6 @@
 """Vision-language models of transformers: vectors of pairs, and answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eotune.core.errors import InputError
-from eotune.encoders.base import Tower, TowerName, evaluating
+from eotune.encoders.base import Encoder, Tower, TowerName, evaluating
 from eotune.encoders.blocks import find_blocks, find_patch_embedding
 from eotune.encoders.fingerprint import fingerprint
 from eotune.encoders.multimodal import PairEncoder, check_pairs
@@ -32,7 +32,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WINDOW = 8  # batches that are prepared together and sorted by length
 
 
-class VisionLanguageEncoder(PairEncoder):
+class VisionLanguageEncoder(PairEncoder, Encoder):
     """A vision-language model: the vector of a pair is pooled from the last hidden states of the text's tokens.
 
     Args:
@@ -65,14 +65,13 @@ class VisionLanguageEncoder(PairEncoder):
         self.pool: TokenPooling = pool
         self.normalize = normalize
         self.max_text_tokens = max_text_tokens
-        self.parts: dict[Part, tuple[str, ...]] = find_parts(model, "model")
+        self.parts: Mapping[Part, tuple[str, ...]] = find_parts(model, "model")
         self.backbones = {"": "model"}
-        self.pretrained_parameters: int | None = None
         self.dim = int(model.config.get_text_config().hidden_size)
         self.prompts = Prompts(processor, _image_token(model.config), self.name)
 
     @cached_property
-    def towers(self) -> dict[TowerName, Tower]:
+    def towers(self) -> dict[TowerName, Tower]:  # type: ignore[override] # found when a method first asks
         """The vision tower, with the projector where that is one module, and the language model."""
         vision, language = (self._root(part) for part in ("vision", "language"))
         projector = self.parts["projector"]
@@ -83,6 +82,16 @@ class VisionLanguageEncoder(PairEncoder):
             "image": Tower("image", vision, head, blocks, find_patch_embedding(module, vision)),
             "text": Tower("text", language, None, find_blocks(self.get_submodule(language), language, causal=True)),
         }
+
+    @property
+    def channels(self) -> int:
+        """Always RGB."""
+        return 3
+
+    @property
+    def image_size(self) -> int:
+        """Side of the vision tower's own square; what an image is resized to is the processor's matter."""
+        return int(getattr(self.model.config.vision_config, "image_size", None) or 0)
 
     @cached_property
     def shares_prefix(self) -> bool:

@@ -28,7 +28,7 @@ class Description(Config):
         fingerprint: Of the pretrained encoder.
         method: The method's settings.
         seed: What the method drew its fresh weights from.
-        kind: ``image`` for an image encoder, ``dual`` for one of images and texts.
+        kind: ``image`` for an image encoder, ``dual`` for one of images and texts, ``vlm`` for a vision-language model.
         channels: Number of an image's bands.
         bands: Their names, where they were given.
         image_mean: What an image encoder's images were normalised by, in units of pixel / 255.
@@ -41,7 +41,7 @@ class Description(Config):
     fingerprint: str
     method: Mapping[str, Any]
     seed: int
-    kind: Literal["image", "dual"] = "dual"
+    kind: Literal["image", "dual", "vlm"] = "dual"
     channels: int = 3
     bands: tuple[str, ...] | None = None
     image_mean: tuple[float, ...] | None = None
@@ -68,7 +68,7 @@ def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
     folder = directory / ADAPTER
     (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: without it the folder is no adapter
     method.save(encoder, folder)
-    image = not isinstance(encoder, DualEncoder)
+    image = isinstance(encoder, ImageEncoder)
     description = Description(
         version=__version__,
         encoder=origin.encoder,
@@ -76,7 +76,7 @@ def save_adapted(directory: Path, method: Method, encoder: Encoder) -> Path:
         fingerprint=origin.fingerprint,
         method=method.config.model_dump(mode="json"),
         seed=origin.seed,
-        kind="image" if image else "dual",
+        kind="image" if image else "dual" if isinstance(encoder, DualEncoder) else "vlm",
         channels=encoder.channels,
         bands=encoder.bands,
         image_mean=encoder.transform.mean if image else None,
@@ -120,7 +120,9 @@ def load_model(name: str, image_size: int | None = None) -> DualEncoder:
         return encoders.load(name, image_size=image_size)
     encoder, _ = _load_run(name, image_size)
     if not isinstance(encoder, DualEncoder):
-        raise InputError(f"{name}: adapts an image encoder, which reads no text", remedy="name an image-text model")
+        is_image = isinstance(encoder, ImageEncoder)
+        what = "an image encoder, which reads no text" if is_image else "a vision-language model, which embeds nothing"
+        raise InputError(f"{name}: adapts {what}", remedy="name an image-text model")
     return encoder
 
 
@@ -213,6 +215,11 @@ def _load(directory: Path) -> tuple[Encoder, Method]:
 
 
 def _base_encoder(description: Description) -> Encoder:
+    if description.kind == "vlm":
+        from eotune.encoders.multimodal_vlm import load_vlm
+
+        check_name(description.encoder)
+        return load_vlm(description.encoder.removeprefix("vlm:"))
     if description.kind == "dual":
         return load_model(description.encoder, description.image_size)
     encoder = load_image_model(

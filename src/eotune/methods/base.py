@@ -139,7 +139,7 @@ class Method(ABC):
                 f"method {self.config.name!r} adapts image-text encoders, and {encoder.name!r} has no text tower",
                 remedy="use full, lora, adapter or adaptformer",
             )
-        self.origin = Origin(encoder.name, encoder.transform.size, encoder.fingerprint(), seed)
+        self.origin = Origin(encoder.name, encoder.image_size, encoder.fingerprint(), seed)
         size = sum(parameter.numel() for parameter in encoder.parameters())
         trained = self._inject(encoder, seed)
         train_only(encoder, trained)

@@ -17,16 +17,41 @@ import torch
 from pydantic import Field, field_validator
 from torch import nn
 
+from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.core.files import replaced
 from eotune.core.lookup import nearest
-from eotune.encoders.base import Encoder
+from eotune.encoders.base import Encoder, TowerName
+from eotune.encoders.multimodal_parts import Part
 from eotune.methods import base
 from eotune.methods.weights import check_fit, fill, read_weights, write_weights
 
 PEFT_PREFIX = "base_model.model."  # where a PeftModel holds the model
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_CONFIG = "adapter_config.json"
+_TOWERS: tuple[tuple[TowerName, Part], ...] = (("image", "vision"), ("text", "language"))
+
+
+Mode = Literal["frozen", "lora", "full"]
+
+
+class PartModes(Config):
+    """What becomes of each part of a vision-language model.
+
+    Attributes:
+        vision: What sees: ``frozen``, updated by ``lora``, or trained in ``full``.
+        projector: What carries from sight to language, likewise.
+        language: What reads and answers, likewise; ``lora`` leaves its embeddings and its output layer as they are.
+    """
+
+    vision: Mode = "frozen"
+    projector: Mode = "lora"
+    language: Mode = "lora"
+
+    def in_mode(self, mode: Mode) -> list[Part]:
+        """Return the parts of which this becomes."""
+        parts: tuple[Part, ...] = ("vision", "projector", "language")
+        return [part for part in parts if getattr(self, part) == mode]
 
 
 class LoraConfig(base.InjectedConfig):
@@ -41,6 +66,7 @@ class LoraConfig(base.InjectedConfig):
         towers: Which towers are adapted.
         dora: Learn the length of weight rows apart from their direction.
         rslora: Scale by ``alpha / sqrt(rank)``.
+        parts: What becomes of each part of a vision-language model, instead of ``towers``.
     """
 
     name: Literal["lora"] = "lora"
@@ -51,6 +77,7 @@ class LoraConfig(base.InjectedConfig):
     towers: Literal["both", "image", "text"] = "both"
     dora: bool = False
     rslora: bool = False
+    parts: PartModes | None = None
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -89,6 +116,7 @@ class Method(base.Method):
             with base.seeded(seed, "lora", name):
                 peft.inject_adapter_in_model(settings, backbone)
         trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
+        trained |= _full_parts(encoder, self.config)
         if not trained:
             raise InputError(f"encoder {encoder.name!r} has no linear layer for LoRA", remedy="choose other targets")
         return trained | base.trained_along(encoder, self.config)
@@ -150,18 +178,41 @@ def _lora_state(backbone: nn.Module) -> dict[str, torch.Tensor]:
     return get_peft_model_state_dict(backbone, save_embedding_layers=False)
 
 
+def _full_parts(encoder: Encoder, config: LoraConfig) -> set[str]:
+    """Return the parameters of the parts that train in full; shared ones once."""
+    if config.parts is None:
+        return set()
+    if encoder.parts is None:
+        raise InputError(
+            f"method.parts: encoder {encoder.name!r} is no vision-language model", remedy="choose method.towers"
+        )
+    paths = [path for part in config.parts.in_mode("full") for path in encoder.parts[part]]
+    return {name for path in paths for name in base.parameters_under(encoder, path)}
+
+
+def _roots(encoder: Encoder, config: LoraConfig) -> list[str]:
+    """Return the paths of the modules whose linear layers may be adapted: blocks, and a projector as a whole."""
+    if config.parts is None or encoder.parts is None:
+        towers, others = base.chosen_towers(encoder, config.towers), []
+    else:
+        parts = config.parts.in_mode("lora")
+        towers = [encoder.towers[name] for name, part in _TOWERS if part in parts]
+        others = list(encoder.parts["projector"]) if "projector" in parts and config.targets != "attention" else []
+    blocks = [block for tower in towers for block in tower.blocks]
+    return [block.attention if config.targets == "attention" else block.path for block in blocks] + others
+
+
 def _target_paths(encoder: Encoder, config: LoraConfig) -> list[str]:
     """Return the paths of the linear layers to adapt.
 
     Raises:
         InputError: A layer that ``targets`` names is in no block.
     """
-    blocks = [block for tower in base.chosen_towers(encoder, config.towers) for block in tower.blocks]
-    roots = [block.attention if config.targets == "attention" else block.path for block in blocks]
+    roots = _roots(encoder, config)
     linear = [
         name
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear) and any(name.startswith(root + ".") for root in roots)
+        if isinstance(module, nn.Linear) and any(f"{name}.".startswith(f"{root}.") for root in roots)
     ]
     if isinstance(config.targets, str):
         return linear

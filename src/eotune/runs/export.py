@@ -23,6 +23,7 @@ from eotune.methods.base import Method
 from eotune.methods.to_peft import obstacle, read_peft, write_peft
 from eotune.runs.card import write_card
 from eotune.runs.export_readme import how_to_load, library_of
+from eotune.runs.instruct_export import export_vision_language
 
 FORMATS = ("hf", "open_clip", "peft", "onnx")
 _CARD_READS = ("recipe.yaml", "metrics.json", "summary.json", "data.json", "environment.json")
@@ -56,7 +57,8 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
         out: The directory to write; an existing one is refused.
 
     Returns:
-        ``format``, ``out``, ``files`` (name to bytes) and ``max_difference`` of the embeddings.
+        ``format``, ``out``, ``files`` (name to bytes) and ``max_difference`` of the embeddings; for vision-language
+        models see :func:`~eotune.runs.instruct_export.export_vision_language`.
 
     Raises:
         InputError: The run is not finished or broken, the format is unknown, or the run does not fit it.
@@ -68,6 +70,8 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
     if to == "onnx":
         check_packages()
     description = _described(run)
+    if description.kind == "vlm":
+        return export_vision_language(run, to, out)
     with new_directory(out) as folder:
         encoder, method = load_adapted_method(run)
         if not isinstance(encoder, DualEncoder):

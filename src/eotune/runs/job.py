@@ -14,6 +14,7 @@ from eotune.training.trainer import Work
 _JOBS = {
     "retrieval": "eotune.runs.retrieval_job:RetrievalJob",
     "long_tail": "eotune.runs.long_tail_job:LongTailJob",
+    "instruct": "eotune.runs.instruct_job:InstructJob",
 }
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from eotune.core.config import Config, parse, problems_error, validation_problems
 from eotune.core.errors import InputError
 from eotune.methods.by_name import method_problems
 from eotune.selection.config import SelectionRule
+from eotune.tasks.instruct import InstructConfig
 from eotune.tasks.long_tail import LongTailConfig
 from eotune.tasks.long_tail_objective import LongTailObjectiveConfig
 from eotune.tasks.objective import ObjectiveConfig
@@ -20,7 +21,8 @@ from eotune.training.config import TrainingConfig
 SWEEP = "sweep"  # the section of a recipe that describes many runs
 
 _OBJECTIVES: dict[str, type[Config]] = {"retrieval": ObjectiveConfig, "long_tail": LongTailObjectiveConfig}
-_PATHS = ("captions", "path", "images", "listed")  # keys under which a split names files
+_SOURCES = {"captions", "path", "samples", "labels"}
+_PATHS = ("captions", "path", "samples", "labels", "images", "listed")  # keys under which a split names files
 
 
 def _task_name(value: Any) -> Any:
@@ -28,7 +30,9 @@ def _task_name(value: Any) -> Any:
 
 
 TaskConfig = Annotated[
-    Annotated[RetrievalConfig, Tag("retrieval")] | Annotated[LongTailConfig, Tag("long_tail")],
+    Annotated[RetrievalConfig, Tag("retrieval")]
+    | Annotated[LongTailConfig, Tag("long_tail")]
+    | Annotated[InstructConfig, Tag("instruct")],
     Discriminator(_task_name),
 ]
 
@@ -61,7 +65,7 @@ class Recipe(Config):
     Attributes:
         name: Of the run, and of its directory under runs/.
         seed: Of order, augmentation, initialisation and resampling.
-        task: Data and objective; its ``name`` is ``retrieval``, where it has none, or ``long_tail``.
+        task: Data and objective; its ``name`` is ``retrieval``, where it has none, ``long_tail`` or ``instruct``.
         encoder: What is adapted.
         method: How; ``name`` chooses a file in ``eotune.methods``, the rest are its settings.
         training: Settings of the optimisation.
@@ -76,6 +80,21 @@ class Recipe(Config):
     training: TrainingConfig = TrainingConfig()
     selection: RecipeSelection | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, values: Any) -> Any:
+        """Put a task's own defaults before those of training and of LoRA."""
+        if not isinstance(values, Mapping) or _task_name(values.get("task")) != "instruct":
+            return values
+        defaults = {"training": InstructConfig.training_defaults, "method": InstructConfig.lora_defaults}
+        given = {name: values.get(name, {}) for name in defaults}
+        if not isinstance(given["method"], Mapping) or given["method"].get("name") != "lora":
+            del given["method"]
+        return {
+            **values,
+            **{name: {**defaults[name], **one} for name, one in given.items() if isinstance(one, Mapping)},
+        }
+
     @field_validator("encoder", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
@@ -85,7 +104,7 @@ class Recipe(Config):
         """Return the resolved recipe: every default written out, every path absolute."""
         values = self.model_dump(mode="json")
         for data in values["task"].values():
-            if isinstance(data, dict) and ("captions" in data or "path" in data):
+            if isinstance(data, dict) and data.keys() & _SOURCES:
                 data |= {key: str(Path(data[key]).absolute()) for key in _PATHS if data.get(key) is not None}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 

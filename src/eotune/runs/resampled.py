@@ -9,6 +9,7 @@ from eotune.core.files import read_json
 from eotune.metrics.long_tail import resampled_figures
 from eotune.metrics.retrieval import recall_samples
 from eotune.runs.finished import FinishedRun
+from eotune.runs.instruct_rows import resampled_accuracy
 from eotune.runs.long_tail_rows import CLASSIFIERS, PREDICTIONS
 from eotune.runs.measure import BOOTSTRAP_SEED
 
@@ -19,6 +20,8 @@ def resampled(run: FinishedRun, metric: str) -> np.ndarray | None:
     Raises:
         InputError: A file of the run is broken.
     """
+    if run.recipe.task.name == "instruct":
+        return resampled_accuracy(run.path, metric)
     if run.recipe.task.name == "long_tail":
         return _of_predictions(run, metric)
     kept = run.ranks()

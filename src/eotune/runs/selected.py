@@ -11,6 +11,7 @@ from eotune.runs.recipe import Recipe
 from eotune.runs.select import STAGES, SUMMARY, select
 from eotune.runs.workshop import Workshop
 from eotune.selection.config import SelectionConfig
+from eotune.tasks.instruct import InstructConfig
 from eotune.tasks.retrieval import RetrievalConfig
 from eotune.training.processes import is_main, wait_for_all
 
@@ -27,17 +28,19 @@ def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
     rule, task = recipe.selection, recipe.task
     if rule is None:
         return recipe
-    if not isinstance(task, RetrievalConfig):
+    if not isinstance(task, RetrievalConfig | InstructConfig):
         raise InputError(f"selection with task {task.name}", remedy="leave it out: it chooses among captions")
     train = task.train
-    taken = [name for name in ("listed", "limit", "bands") if getattr(train, name) is not None]
+    key = "captions" if isinstance(task, RetrievalConfig) else "samples"
+    taken = [name for name in ("listed", "limit", "bands", "labels") if getattr(train, name, None) is not None]
     if taken:
         raise InputError(f"selection with task.train.{taken[0]}", remedy="leave one of them out")
     config = SelectionConfig.model_validate(
         {
             **rule.model_dump(),
             "seed": recipe.seed if rule.seed is None else rule.seed,
-            "samples": train.captions,
+            "ids": getattr(train, "ids", rule.ids),
+            "samples": getattr(train, key),
             "images": train.images,
             "split": train.split,
         }
@@ -46,9 +49,9 @@ def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
     if is_main():
         _choose(config, folder, workshop)
     wait_for_all()
-    root = open_instructions(train.captions, images=train.images, split=train.split).root
+    root = open_instructions(getattr(train, key), images=train.images, split=train.split).root
     subset = folder / read_json(folder / SUMMARY)["files"]["subset"]
-    chosen = train.model_copy(update={"captions": subset, "images": root})
+    chosen = train.model_copy(update={key: subset, "images": root})
     return recipe.model_copy(update={"task": task.model_copy(update={"train": chosen})})
 
 

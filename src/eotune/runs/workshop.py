@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from eotune.core.errors import InputError
 from eotune.data.band_statistics import BandStatistics
 from eotune.data.cache import ImageCache, ImageReader
 from eotune.data.captions import CaptionSet
@@ -18,9 +19,12 @@ from eotune.data.images import BandConfig
 from eotune.data.inventory import Inventory, take_inventory
 from eotune.data.leaks import LeakReport, leaks
 from eotune.encoders.base import DualEncoder, Encoder, ImageEncoder
+from eotune.encoders.multimodal_vlm import VisionLanguageEncoder, load_vlm
 from eotune.methods.adapted import load_image_model, load_model
 from eotune.runs.measure import Measured, measure
 from eotune.runs.recipe import EncoderConfig
+from eotune.tasks.instruct import Conversation
+from eotune.tasks.instruct_evaluation import answers
 from eotune.tasks.labelled_images import image_features
 from eotune.tasks.retrieval import EvaluationSet
 from eotune.tasks.shared_images import SharedImages
@@ -49,6 +53,7 @@ class Workshop:
         self._zero_shot: dict[Hashable, Measured] = {}
         self._labelled: tuple[Hashable, ImageCache] | None = None
         self._frozen: dict[Hashable, np.ndarray] = {}
+        self._answers: dict[Hashable, list[str]] = {}
         self.selections: dict[str, Path] = {}
 
     def encoder(self, config: EncoderConfig) -> DualEncoder:
@@ -58,6 +63,37 @@ class Workshop:
     def image_encoder(self, config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:
         """Return a pretrained image encoder that the caller may change, for the bands that it is given."""
         return self._handed_out(_image_encoder, config, statistics)
+
+    def vision_language(self, config: EncoderConfig) -> VisionLanguageEncoder:
+        """Return a pretrained vision-language model that the caller may change."""
+        return self._handed_out(_vision_language, config)
+
+    def pretrained_answers(
+        self,
+        config: EncoderConfig,
+        samples: Sequence[Conversation],
+        images: ImageCache,
+        *,
+        device: Any,
+        **settings: Any,
+    ) -> list[str]:
+        """Return the pretrained model's answers.
+
+        Args:
+            config: Which model.
+            samples: What is asked.
+            images: That of each.
+            device: Where to.
+            settings: Of :func:`~eotune.tasks.instruct_evaluation.answers`.
+        """
+        key = (config, tuple(samples), str(device), *sorted(settings.items()))
+        if key not in self._answers:
+            encoder = self._pretrained(_vision_language, config)
+            home = encoder.device
+            settings["description"] = "answering, zero-shot"
+            self._answers[key] = answers(encoder.to(device), samples, images, **settings)
+            encoder.to(home)
+        return self._answers[key]
 
     def labelled(self, paths: Sequence[Path], reader: ImageReader | None, *, max_side: int) -> ImageCache:
         """Return labelled images, decoded as far as memory allows.
@@ -141,6 +177,17 @@ class Workshop:
 
 def _dual_encoder(config: EncoderConfig) -> DualEncoder:
     return load_model(config.name, image_size=config.image_size)
+
+
+def _vision_language(config: EncoderConfig) -> VisionLanguageEncoder:
+    scheme, _, source = config.name.partition(":")
+    if scheme != "vlm":
+        raise InputError(
+            f"encoder {config.name!r} is no vision-language model", remedy="name one: vlm:HUB_ID, or vlm:DIRECTORY"
+        )
+    if config.image_size is not None:
+        raise InputError("encoder.image_size: a vision-language model's processor sizes images", remedy="leave it out")
+    return load_vlm(source)
 
 
 def _image_encoder(config: EncoderConfig, statistics: BandStatistics | None) -> ImageEncoder:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Work:
 
     Attributes:
         dataset: Takes ``(epoch, index)`` and returns a sample; has a length.
-        collate: Maps samples to ``{"inputs": {...}, "targets": {...}}``, one row a sample.
+        collate: Maps samples to ``{"inputs": {...}, "targets": {...}}``, one row a sample; or to several such, whose
+            losses add up to the batch's and whose gradients are accumulated.
         loss: Maps the model's output for a whole batch, and the targets, to a scalar.
         evaluate: Returns validation metrics by name.
         no_decay: Names of parameters without weight decay.
@@ -38,7 +40,7 @@ class Work:
     """
 
     dataset: Dataset[Any]
-    collate: Callable[[list[Any]], Batch]
+    collate: Callable[[list[Any]], Batch | list[Batch]]
     loss: Callable[[Any, Mapping[str, Tensor]], Tensor]
     evaluate: Callable[[], dict[str, float]]
     no_decay: frozenset[str] = field(default_factory=frozenset)
@@ -87,10 +89,12 @@ class PhaseTrainer(Trainer):
     # --- one step -------------------------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Accumulate the gradient of one contrastive batch, whole or in chunks; returns the loss."""
+        """Accumulate the gradient of one batch, whole or in chunks; returns the loss."""
         del num_items_in_batch
         model.train()
         batch = self._prepare_inputs(inputs)
+        if isinstance(batch, list):
+            return self._sum_of_parts(model, batch)
         rows = len(next(iter(batch["inputs"].values())))
 
         def forward(chunk: Mapping[str, Tensor]) -> Any:
@@ -110,6 +114,18 @@ class PhaseTrainer(Trainer):
         loss = self.work.loss(forward(batch["inputs"]), batch["targets"])
         self.accelerator.backward(loss)
         return loss.detach()
+
+    def _sum_of_parts(self, model: nn.Module, parts: list[Batch]) -> Tensor:
+        """Accumulate the gradient of a batch that came in parts; processes exchange theirs after the last one."""
+        total = torch.zeros((), device=self.args.device)
+        for number, part in enumerate(parts, start=1):
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    output = model(**part["inputs"])
+                loss = self.work.loss(output, part["targets"])
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Build AdamW over the trainable parameters, with weight decay only where the method wants it."""

@@ -1,0 +1,200 @@
+"""Whole runs of visual questions with a tiny random LLaVA."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eotune.core.errors import InputError
+from eotune.core.files import read_json
+from eotune.data.images import read_image
+from eotune.methods.adapted import load_adapted
+from eotune.runs import execute as module
+from eotune.runs.compare import compare
+from eotune.runs.execute import execute
+from eotune.runs.instruct_rows import read_predictions, resampled_accuracy
+from eotune.runs.recipe import parse_recipe, read_recipe
+
+
+@pytest.fixture(scope="module")
+def values(llava, scene_questions):
+    def of(method=None, **training):
+        data = {split: {"samples": str(scene_questions), "split": split} for split in ("train", "validation", "test")}
+        return {
+            "name": "ask",
+            "task": {"name": "instruct", **data, "max_new_tokens": 4, "kinds": {"tone": "which of"}},
+            "encoder": f"vlm:{llava}",
+            "method": method or {"name": "lora", "rank": 4},
+            "training": {"batch_size": 6, "learning_rate": 3e-3, "log_every": 1, **training},
+        }
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def finished(values, tmp_path_factory):
+    """A finished run of 15 epochs, in which parts of all three kinds train; not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    parts = {"vision": "lora", "projector": "full", "language": "lora"}
+    rows = execute(parse_recipe(values({"name": "lora", "rank": 4, "parts": parts}, epochs=15)), out)
+    return out, rows
+
+
+def find(rows, model, metric, split="test"):
+    return next(row for row in rows if (row["model"], row["metric"], row["split"]) == (model, metric, split))
+
+
+def test_a_recipe_takes_the_tasks_defaults_and_keeps_its_own(values):
+    recipe = parse_recipe(values())
+    training = recipe.training
+    assert (training.epochs, training.schedule, training.learning_rate) == (1, "cosine", 3e-3)
+    assert recipe.method == {"name": "lora", "rank": 4, "alpha": 64, "dropout": 0.05, "parts": {}}
+    assert parse_recipe(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
+    assert parse_recipe({**values(), "method": {"name": "frozen"}}).method == {"name": "frozen"}
+
+
+def test_it_learns_to_answer_and_says_what_the_image_adds(finished):
+    _, rows = finished
+    (primary,) = [row for row in rows if row["primary"]]
+    assert (primary["model"], primary["metric"], primary["n"]) == ("adapted", "accuracy", 4)
+    # Whatever is answered without looking is right for half of the images at most: two are bright, two are dark.
+    assert primary["value"] > 50 >= find(rows, "blind", "accuracy")["value"]
+    assert find(rows, "prior", "accuracy")["value"] == 50
+    assert find(rows, "zero-shot", "accuracy")["value"] == 0
+    gain = find(rows, "gain", "accuracy")
+    assert gain["value"] == primary["value"]
+    assert gain["low"] <= gain["value"] <= gain["high"]
+    kinds = [find(rows, "adapted", f"accuracy_{kind}")["value"] for kind in ("yes_no", "tone")]
+    assert np.mean(kinds) == pytest.approx(primary["value"])
+    assert {row["split"] for row in rows} == {"validation", "test"}
+
+
+def test_answers_are_kept_and_give_the_figures(finished):
+    run, rows = finished
+    lines = read_predictions(run)
+    assert [line["kind"] for line in lines] == ["yes_no", "tone"] * 4
+    right = [line["adapted"]["correct"] for line in lines]
+    assert 100 * np.mean(right) == pytest.approx(find(rows, "adapted", "accuracy")["value"])
+    samples = resampled_accuracy(run, "accuracy")
+    row = find(rows, "adapted", "accuracy")
+    assert np.quantile(samples, [0.025, 0.975]).tolist() == pytest.approx([row["low"], row["high"]])
+    assert resampled_accuracy(run, "mR") is None
+    assert compare([run]).metric == "accuracy"
+
+
+def test_the_adapter_is_loaded_again_and_answers_the_same(finished):
+    run, _ = finished
+    encoder = load_adapted(run)
+    lines = read_predictions(run)
+    images = [read_image(Path(line["image"])) for line in lines]
+    found = encoder.generate(images, [line["question"] for line in lines], max_new_tokens=4)
+    assert found == [line["adapted"]["answer"] for line in lines]
+
+
+def test_what_is_written_tells_of_kinds_baselines_and_how_to_load(finished):
+    run, _ = finished
+    report, card = (run / "report.html").read_text(), (run / "README.md").read_text()
+    for text in (
+        "Accuracy by kind of question",
+        "adapted, blind",
+        "training&#x27;s answers",
+        "tone",
+        "data:image/jpeg",
+    ):
+        assert text in report
+    for text in ("| tone (4) |", "adapted, blind", "PeftModel.from_pretrained", "; projector trained in full"):
+        assert text in card
+    data = read_json(run / "data.json")
+    assert data["splits"]["train"]["kinds"] == {"tone": 12, "yes_no": 12}
+    assert data["leaks"]["train and test"]["shared_images"] == 0
+    assert (run / "plots" / "learning_curve.png").is_file()
+
+
+def test_peft_alone_loads_an_adapter_without_full_parts(values, llava, tmp_path):
+    import torch
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
+
+    execute(parse_recipe(values(max_steps=2, learning_rate=0.05)), tmp_path / "run")
+    assert "library_name: peft" in (tmp_path / "run" / "README.md").read_text()
+    ours = load_adapted(tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base = LlavaForConditionalGeneration.from_pretrained(llava)
+        theirs = PeftModel.from_pretrained(base, str(tmp_path / "run" / "adapter")).eval()
+    asked = ours.prompts.question(np.full((40, 40, 3), 90, np.uint8), "is it bright?")
+    with torch.inference_mode():
+        expected = ours.eval().model(**asked).logits
+        torch.testing.assert_close(theirs(**asked).logits, expected, rtol=1e-4, atol=1e-4)
+        plain = LlavaForConditionalGeneration.from_pretrained(llava).eval()(**asked).logits
+    assert (plain - expected).abs().max() > 1e-3
+
+
+def test_an_interrupted_run_ends_at_the_same_figures(values, tmp_path, monkeypatch):
+    recipe = parse_recipe(values(epochs=2, batch_size=8, micro_batch_size=3, checkpoint_every=2))
+    whole = execute(recipe, tmp_path / "whole")
+    real = module.fit
+
+    def breaking(model, work, config, *, log, **rest):
+        def watched(event, **fields):
+            log(event, **fields)
+            if event == "step" and fields["step"] == 4:
+                raise KeyboardInterrupt
+
+        return real(model, work, config, log=watched, **rest)
+
+    monkeypatch.setattr(module, "fit", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, tmp_path / "run")
+    monkeypatch.setattr(module, "fit", real)
+    assert execute(recipe, tmp_path / "run", resume=True) == whole
+    weights = [(tmp_path / run / "adapter" / "adapter_model.safetensors").read_bytes() for run in ("whole", "run")]
+    assert weights[0] == weights[1]
+
+
+def test_parts_of_a_batch_change_nothing(values, tmp_path):
+    method = {"name": "lora", "rank": 4, "dropout": 0.0}
+    losses = []
+    for size in (6, 4):
+        out = tmp_path / str(size)
+        execute(parse_recipe(values(method, max_steps=3, micro_batch_size=size)), out, splits=("validation",))
+        events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([event["loss"] for event in events if event["event"] == "step"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert len(losses[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": {"name": "harma"}}, "method.name: harma adapts no vision-language model; take lora"),
+        ({"encoder": "tiny"}, "encoder 'tiny' is no vision-language model; name one: vlm:"),
+        (
+            {"method": {"name": "lora", "parts": {"visoin": "full"}}},
+            "'method.parts.visoin' is not a known key; did you",
+        ),
+        (
+            {"method": {"name": "lora", "parts": {"projector": "frozen", "language": "frozen"}}},
+            "has no linear layer for LoRA",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(values, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        execute(parse_recipe({**values(), **change}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("instruct-*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_takes_two_steps(path, llava, scene_questions, tmp_path):
+    assert f"eotune run recipes/{path.name}" in path.read_text()
+    assert read_recipe(path).name == path.stem
+    data = [f"task.{split}={{samples: {scene_questions}, split: {split}}}" for split in ("train", "validation", "test")]
+    small = ["training.batch_size=4", "training.micro_batch_size=2", "training.max_steps=2", "training.precision=fp32"]
+    rows = execute(read_recipe(path, [*data, *small, f"encoder=vlm:{llava}", "method.rank=2"]), tmp_path / "run")
+    assert any(row["primary"] for row in rows)
