@@ -10,7 +10,11 @@ import pytest
 from eotune.core.errors import InputError
 from eotune.core.files import read_json
 from eotune.data.images import read_image
+from eotune.encoders import load
+from eotune.encoders.multimodal_vlm import load_vlm
 from eotune.methods.adapted import load_adapted
+from eotune.methods.base import parameters_under, trained_parameters
+from eotune.methods.by_name import create
 from eotune.runs import execute as module
 from eotune.runs.compare import compare
 from eotune.runs.execute import execute
@@ -198,3 +202,22 @@ def test_a_recipe_takes_two_steps(path, llava, scene_questions, tmp_path):
     small = ["training.batch_size=4", "training.micro_batch_size=2", "training.max_steps=2", "training.precision=fp32"]
     rows = execute(read_recipe(path, [*data, *small, f"encoder=vlm:{llava}", "method.rank=2"]), tmp_path / "run")
     assert any(row["primary"] for row in rows)
+
+
+def test_each_part_is_frozen_updated_or_trained_in_full(llava):
+    modes = {"vision": "full", "projector": "lora", "language": "frozen"}
+    for turn in range(3):
+        parts = dict(zip(modes, [*list(modes.values())[turn:], *list(modes.values())[:turn]], strict=True))
+        encoder = load_vlm(str(llava))
+        owned = {
+            part: set().union(*(parameters_under(encoder, path) for path in encoder.parts[part])) for part in parts
+        }
+        create({"name": "lora", "rank": 2, "parts": parts}).apply(encoder, seed=0)
+        trained = set(trained_parameters(encoder))
+        for part, mode in parts.items():
+            mine = {name for path in encoder.parts[part] for name in parameters_under(encoder, path)} & trained
+            assert mine == {"frozen": set(), "full": owned[part]}.get(mode, {one for one in mine if ".lora_" in one})
+            assert bool(mine) == (mode != "frozen")
+            assert not any("lm_head" in name and ".lora_" in name for name in mine)
+    with pytest.raises(InputError, match="method.parts: encoder 'tiny' is no vision-language model"):
+        create({"name": "lora", "parts": {}}).apply(load("tiny"), seed=0)
