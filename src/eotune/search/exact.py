@@ -7,7 +7,7 @@ import numpy as np
 # A block of 512 numbers is 2 MiB as float32 and stays in a core's cache between its conversion and its product; at
 # 256 rows calls cost as much as the work, at 8,192 memory does.
 _ROWS = 1024
-_GATHER = 0.5  # where a filter leaves a smaller share of a block, its rows are gathered
+_GATHER = 0.25  # where a filter leaves a smaller share of a block, its rows are gathered
 
 
 def top_k(
