@@ -94,28 +94,60 @@ def load_bands(
         max_side: As for :func:`read_bands`.
         choose: Returns the bands to read instead, or a line that says why they cannot be.
     """
-    from rasterio.enums import Resampling
-
     with opened(path) as source:
-        numbers = (choose or _choice(config, display))(_names(source))
-        if isinstance(numbers, str):
-            raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
-        shape = _decimated(source.height, source.width, max_side)
-        is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
-        data = source.read(
-            numbers,
-            out_shape=(len(numbers), *shape),
-            masked=True,
-            resampling=Resampling.nearest if is_complex else Resampling.average,
-        )
-        dtype = np.dtype(source.dtypes[numbers[0] - 1])
-        scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
-        offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
-    is_scaled = config.use_scale and bool((scales != 1).any() or (offsets != 0).any())
-    values = _physical(data, config, scales if is_scaled else None, offsets)
-    if not np.isfinite(values).any():
+        loaded = load_source(source, path, config, display=display, max_side=max_side, choose=choose)
+    if not np.isfinite(loaded.values).any():
         raise InputError(f"{path}: no pixel holds data (every one is nodata)", remedy="remove it from the data set")
-    return Bands(values, dtype, is_scaled)
+    return loaded
+
+
+def load_source(
+    source: Any,
+    path: Path,
+    config: BandConfig,
+    *,
+    display: bool,
+    max_side: int | None = None,
+    choose: BandChoice | None = None,
+    window: tuple[int, int, int, int] | None = None,
+) -> Bands:
+    """Read bands of a raster that is open, or of a window of it; see :func:`load_bands`.
+
+    Args:
+        source: What :func:`opened` gave.
+        path: For messages.
+        config: As for :func:`load_bands`, and likewise the others.
+        display: See there.
+        max_side: See there.
+        choose: See there.
+        window: Column and row of its upper left pixel, width and height; None for the whole.
+
+    Returns:
+        Values, all NaN where no pixel holds data.
+
+    Raises:
+        InputError: A band is not there.
+    """
+    from rasterio.enums import Resampling
+    from rasterio.windows import Window
+
+    numbers = (choose or _choice(config, display))(_names(source))
+    if isinstance(numbers, str):
+        raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
+    _, _, width, height = window or (0, 0, source.width, source.height)
+    is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
+    data = source.read(
+        numbers,
+        out_shape=(len(numbers), *_decimated(height, width, max_side)),
+        masked=True,
+        window=Window(*window) if window else None,
+        resampling=Resampling.nearest if is_complex else Resampling.average,
+    )
+    dtype = np.dtype(source.dtypes[numbers[0] - 1])
+    scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
+    offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
+    is_scaled = config.use_scale and bool((scales != 1).any() or (offsets != 0).any())
+    return Bands(_physical(data, config, scales if is_scaled else None, offsets), dtype, is_scaled)
 
 
 @contextmanager
@@ -170,7 +202,7 @@ def opened(path: Path) -> Iterator[Any]:
     import rasterio
 
     _silence_undecodable_messages()
-    try:
+    with reading(path):
         with path.open("rb") as stream:
             driver = raster_driver(path, stream.read(16))
         if driver is None:
@@ -179,6 +211,13 @@ def opened(path: Path) -> Iterator[Any]:
             source = rasterio.open(str(path), driver=driver)
         with source:
             yield source
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever is raised inside the block into an InputError that names ``path``."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # of a damaged file any property may raise, and GDAL's own errors are not all rasterio's
