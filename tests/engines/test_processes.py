@@ -42,7 +42,7 @@ def test_workers_that_die_at_once_are_given_up(made):
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from stage_workers import Hashes
 from eotune.engines.by_name import engine
@@ -54,6 +54,7 @@ class Waits(Hashes):
         open(self.settings["never"]).read()  # a pipe with a name that nobody writes to
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a job in the background inherits is to ignore it
     source, out, never = sys.argv[1:]
     map_shards(engine("local", workers=2), Waits, {"never": never}, Path(source), Stage("embed", Path(out)))
 """
