@@ -2,11 +2,15 @@
 
 import difflib
 import importlib
+import inspect
+import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from eotune.core.errors import InputError, MissingExtraError, shown
+
+Kind = TypeVar("Kind")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -42,6 +46,49 @@ def resolve(target: str) -> Any:
     """
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+class Family(Generic[Kind]):
+    """Classes of one name and base, a file each in one package: the file's name is theirs, and no table knows it.
+
+    Args:
+        word: What one of them is called in messages.
+        package: Where the files are.
+        base: Whose subclasses they are; they have its name.
+    """
+
+    def __init__(self, word: str, package: str, base: type[Kind]) -> None:
+        self._word, self._package, self._base = word, package, base
+
+    def names(self) -> list[str]:
+        """Return the names of all, sorted."""
+        folder = importlib.import_module(self._package).__path__
+        return sorted(module.name for module in pkgutil.iter_modules(folder) if self.find(module.name) is not None)
+
+    def named(self, name: object) -> type[Kind]:
+        """Return the class called ``name``.
+
+        Raises:
+            InputError: There is none.
+        """
+        kind = self.find(name) if isinstance(name, str) and name.isidentifier() else None
+        if kind is None:
+            raise unknown_name(self._word, str(name), self.names())
+        return kind
+
+    def find(self, name: str) -> type[Kind] | None:
+        """Return the class that the module of this name defines, or None."""
+        target = f"{self._package}.{name}"
+        try:
+            module = importlib.import_module(target)
+        except ModuleNotFoundError as error:
+            if error.name == target:
+                return None
+            raise
+        kind = getattr(module, self._base.__name__, None)
+        if not inspect.isclass(kind) or kind.__module__ != target or inspect.isabstract(kind):
+            return None
+        return kind if issubclass(kind, self._base) else None
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -11,12 +11,11 @@ from eotune.runs.figures import duration
 from eotune.selection.config import SelectionConfig
 from eotune.selection.quotas import total_kept
 from eotune.selection.samples import open_samples, sample_tables
-from eotune.selection.stages import score_config
+from eotune.selection.stages import SCORES, score_config
 from eotune.selection.strategies.by_name import create
 from eotune.selection.workers import EmbedTexts, ReadImages, ScorePairs
 
 _PROBE = 32  # samples that are timed
-_SCORES = ("perturbation", "similarity")
 _TEXT_BYTES = 400  # of a record in the first stage, compressed
 _SLOWER = 2e-6  # seconds a sample and dimension for clusters and duplicates, about
 
@@ -56,7 +55,7 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
             add("texts", _seconds_each(texts, probe), n)
             dim = texts.encoder.dim
             add("clusters", _SLOWER * dim)
-        for column in sorted(strategy.needs & set(_SCORES)):
+        for column in sorted(strategy.needs & SCORES):
             if config.encoder is not None:
                 passes = n * (1 + config.repeats) if column == "perturbation" else n
                 add(column, _seconds_each(ScorePairs(score_config(config, source, column)), probe), passes)

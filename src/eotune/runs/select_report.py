@@ -67,7 +67,10 @@ def write_selection_report(
 
 def _reasons(page: Page, chosen: Chosen) -> None:
     page.section("Why", "Of every readable record; selection.parquet says it of each.")
-    named = [(Reason(int(number)), count) for number, count in zip(*_counted(chosen.result.reason), strict=True)]
+    named = [
+        (Reason(int(number)), count)
+        for number, count in zip(*np.unique(chosen.result.reason, return_counts=True), strict=True)
+    ]
     bars = [(one.label, [Bar(float(count), main=one is Reason.KEPT)]) for one, count in named]
     page.charts([("Records", interval_bars(bars, title="records by reason"))])
     page.table(["reason", "records", ""], [[one.label, f"{count:,}", _WORDS[one]] for one, count in named])
@@ -75,7 +78,7 @@ def _reasons(page: Page, chosen: Chosen) -> None:
 
 def _clusters(page: Page, chosen: Chosen) -> None:
     kept, reason, labels = chosen.result.kept, chosen.result.reason, chosen.clusters
-    numbers, sizes = _counted(labels[labels >= 0])
+    numbers, sizes = np.unique(labels[labels >= 0], return_counts=True)
     if len(numbers) < 2:
         return
     page.section("Clusters", "Texts that are alike. A cluster's share of what is kept follows from its size.")
@@ -195,8 +198,3 @@ def _examples(page: Page, source: InstructionSource, chosen: Chosen) -> None:
 def _time(page: Page, summary: Mapping[str, Any]) -> None:
     page.section("Time")
     page.table(["step", "time"], [[step, duration(value)] for step, value in summary["seconds"].items()])
-
-
-def _counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    numbers, counts = np.unique(values, return_counts=True)
-    return numbers, counts

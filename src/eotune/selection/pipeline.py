@@ -22,10 +22,8 @@ from eotune.selection.quotas import share, total_kept
 from eotune.selection.result import Columns, Reason, SelectionResult
 from eotune.selection.samples import sample_tables
 from eotune.selection.stability import Stability, stability
-from eotune.selection.stages import Clusters, Stages
+from eotune.selection.stages import SCORES, Clusters, Stages
 from eotune.selection.strategies.by_name import create
-
-_SCORES = ("perturbation", "similarity")  # columns that a stage computes
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
         InterruptedRunError: Ctrl-C; finished shards are kept.
     """
     strategy = create(config.strategy)
-    unknown = strategy.needs - {"clusters", "text_embeddings", "targets", *_SCORES}
+    unknown = strategy.needs - {"clusters", "text_embeddings", "targets", *SCORES}
     if unknown:
         raise InputError(
             f"strategy {config.strategy['name']!r} needs {', '.join(sorted(unknown))}, which no encoder here gives",
@@ -76,7 +74,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
         )
     if "targets" in strategy.needs and config.targets is None:
         raise InputError(f"strategy {config.strategy['name']!r} needs targets", remedy="name a set: --set targets=FILE")
-    if strategy.needs & set(_SCORES) and config.encoder is None:
+    if strategy.needs & SCORES and config.encoder is None:
         raise InputError(
             f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
             remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
@@ -102,7 +100,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     dropped[~readable] = Reason.UNREADABLE
     available = dropped == Reason.KEPT
     scores: dict[str, np.ndarray] = {}
-    for column in sorted(strategy.needs & set(_SCORES)):
+    for column in sorted(strategy.needs & SCORES):
         with clock(column):
             scores[column] = stages.scores(column, available)
     with clock("choose"):

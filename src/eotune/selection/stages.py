@@ -22,6 +22,7 @@ from eotune.selection.vectors import read_rows
 from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
 
 SHARD_SIZE = 4096
+SCORES = frozenset({"perturbation", "similarity"})  # columns that an encoder of pairs gives
 _DIGEST = 16  # bytes
 _WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
 _SEPARATIONS = ("silhouette", "davies_bouldin")
