@@ -147,9 +147,10 @@ def count(
     by_text = np.argsort(pairs[0], kind="stable")
     pair_texts, pair_images = pairs[0][by_text], pairs[1][by_text]
     pair_scores = np.empty(len(by_text), _numpy_type(scores.dtype))
-    texts = _Counter(text_queries, weights[1], scores)
-    images = _Counter(image_queries, weights[0], scores)
     compared = _COMPARED_NUMBERS.get(scores.device.type, 16_000_000)
+    hits = torch.empty(max(compared, scores.n_images), device=scores.device)  # one for both: it stays in the cache
+    texts = _Counter(text_queries, weights[1], scores, hits)
+    images = _Counter(image_queries, weights[0], scores, hits)
     for start, stop in spans(scores.n_texts, chunk):
         block = scores.rows(start, stop)
         first, last = np.searchsorted(pair_texts, [start, stop])
@@ -191,25 +192,27 @@ def exact_products(device: torch.device) -> Iterator[None]:
 class _Counter:
     """Counts of one direction. The first query of each vector needs no copy of its scores; further ones do."""
 
-    def __init__(self, queries: Queries, weights: np.ndarray, scores: Scores) -> None:
+    def __init__(self, queries: Queries, weights: np.ndarray, scores: Scores, hits: Tensor) -> None:
         device = scores.device
         self._first, self._further = _first_and_further(queries.vector)
         # s > t is s >= the next number after t, and torch compares by >= three times as fast as by >.
         both = np.stack([queries.threshold, np.nextafter(queries.threshold, np.inf, dtype=queries.threshold.dtype)])
-        self._thresholds = tuple(torch.from_numpy(both[:, part]).to(device) for part in (self._first, self._further))
+        # NumPy may lay a selection of columns out transposed, and torch compares with a strided row several times slower.
+        parts = (np.ascontiguousarray(both[:, part]) for part in (self._first, self._further))
+        self._thresholds = tuple(torch.from_numpy(part).to(device) for part in parts)
         self._further_vector = queries.vector[self._further]
         self._weights = torch.from_numpy(weights).to(device, torch.float32)
         self._equal_weights = bool((weights == 1).all())
         self._totals = tuple(torch.zeros_like(part, dtype=torch.float32) for part in self._thresholds)
-        self._hits = torch.empty(0, device=device)
+        self._hits = hits
 
     def count_rows(self, block: Tensor, start: int) -> None:
         """Count along the rows of ``block``, which are the vectors from ``start`` on."""
         stop = start + len(block)
         self._count(block, 0, slice(start, stop), None)
         first, last = np.searchsorted(self._further_vector, [start, stop]).tolist()
-        for begin in range(first, last, 256):
-            queries = slice(begin, min(begin + 256, last))
+        for begin in range(first, last, len(block)):  # the copies are no larger than the block
+            queries = slice(begin, min(begin + len(block), last))
             rows = _index(self._further_vector[queries] - start, block.device)
             self._count(block.index_select(0, rows), 1, queries, None)
 
@@ -231,8 +234,6 @@ class _Counter:
 
     def _count(self, block: Tensor, side: int, queries: slice, weighted_rows: slice | None) -> None:
         """Count along the rows, or down the columns if ``weighted_rows`` says what the rows count."""
-        if self._hits.numel() < block.numel():
-            self._hits = torch.empty(block.numel(), device=block.device)
         # Zeros and ones as floats are several times faster to write and to sum than booleans.
         hits = self._hits[: block.numel()].view(block.shape)
         for threshold, total in zip(self._thresholds[side], self._totals[side], strict=True):
