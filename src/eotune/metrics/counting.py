@@ -197,7 +197,7 @@ class _Counter:
         self._first, self._further = _first_and_further(queries.vector)
         # s > t is s >= the next number after t, and torch compares by >= three times as fast as by >.
         both = np.stack([queries.threshold, np.nextafter(queries.threshold, np.inf, dtype=queries.threshold.dtype)])
-        # NumPy may lay a selection of columns out transposed, and torch compares with a strided row several times slower.
+        # NumPy may lay a selection of columns out transposed; with a strided row, torch compares several times slower.
         parts = (np.ascontiguousarray(both[:, part]) for part in (self._first, self._further))
         self._thresholds = tuple(torch.from_numpy(part).to(device) for part in parts)
         self._further_vector = queries.vector[self._further]
