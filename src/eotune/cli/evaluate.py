@@ -25,6 +25,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: retrieval, long-tailed classes, or zero-shot classification."""
+    from eotune.core.device import on_best_device
     from eotune.core.errors import InputError
     from eotune.core.lookup import unknown_name
     from eotune.data.captions import read_captions
@@ -54,16 +55,16 @@ def command(
         model = f"run:{model}"
     if task == "retrieval":
         captions = read_captions(data, images=images, split=split)
-        values = _retrieval(load_model(model, image_size=image_size), captions, batch_size, precision)
+        encoder = on_best_device(load_model(model, image_size=image_size))
+        values = _retrieval(encoder, captions, batch_size, precision)
     else:
         from eotune.data.labelled import read_labelled
         from eotune.tasks.zero_shot import evaluate_zero_shot
 
         labelled = read_labelled(data, images=images, split=split)
-        values = evaluate_zero_shot(
-            load_model(model, image_size=image_size), labelled, templates=template or ["an aerial photo of {}"],
-            batch_size=batch_size, precision=precision,
-        )  # fmt: skip
+        encoder = on_best_device(load_model(model, image_size=image_size))
+        templates = template or ["an aerial photo of {}"]
+        values = evaluate_zero_shot(encoder, labelled, templates=templates, batch_size=batch_size, precision=precision)
     _print(values, as_json)
 
 

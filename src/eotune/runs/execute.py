@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.files import write_json
 from eotune.core.progress import say
@@ -82,8 +83,7 @@ def execute(
             _tell(f"{out}: already finished")
             return run.metrics() if is_main() else []
         run.describe(recipe=recipe.to_yaml(), environment=environment(seed=recipe.seed), data=description)
-        if recipe.training.device != "cpu" and torch.cuda.is_available():
-            encoder.cuda()
+        on_best_device(encoder, recipe.training.device)
         if run.finished:
             method.load(encoder, run.path / ADAPTER)
         else:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
 from eotune.core.progress import progress
@@ -191,8 +192,7 @@ def open_model(run: str | Path, classifier: str = BEST) -> SavedModel:
             f"{path}: classifiers of {description.dim} numbers beside an adapter of {encoder.dim}",
             remedy="run the recipe again",
         )
-    if recipe.training.device != "cpu" and torch.cuda.is_available():
-        encoder.cuda()
+    on_best_device(encoder, recipe.training.device)
     read = read_image if task.bands is None else read_saved_bands(path / ADAPTER)
     return SavedModel(path, recipe, encoder, read, description, name, scores[name])
 

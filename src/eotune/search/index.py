@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError, shown
 from eotune.data.images import read_image
 from eotune.engines.base import Engine
@@ -262,7 +263,7 @@ def _hit(row: dict[str, Any]) -> Hit:
 def _load(name: str, image_size: int | None) -> Any:
     from eotune.methods.adapted import load_model
 
-    return load_model(name, image_size)
+    return on_best_device(load_model(name, image_size))
 
 
 def _lasting(encoder: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.methods.adapted import load_model
 from eotune.search.tiles import TileConfig, TileReader
@@ -48,12 +49,8 @@ class EmbedTiles:
     """
 
     def __init__(self, config: EmbedConfig) -> None:
-        import torch
-
         self.config = config
-        self.encoder: Any = load_model(config.encoder, config.image_size)
-        if torch.cuda.is_available():
-            self.encoder = self.encoder.cuda()
+        self.encoder: Any = on_best_device(load_model(config.encoder, config.image_size))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return ``embedding``, float16 of unit length, null where there is too little data."""

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.progress import say
 from eotune.data.instructions import open_instructions
@@ -178,7 +179,7 @@ def _targets(config: SelectionConfig) -> np.ndarray:
     ]
     if not texts:
         raise InputError(f"{config.targets}: no record can be used", remedy="see docs/instructions.md")
-    return load_sentence(config.sentence_encoder).embed(texts)
+    return on_best_device(load_sentence(config.sentence_encoder)).embed(texts)
 
 
 @contextmanager

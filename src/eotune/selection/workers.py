@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.data.duplicates import fingerprint
 from eotune.data.images import read_image
@@ -56,7 +57,7 @@ class EmbedTexts:
     """
 
     def __init__(self, name: str) -> None:
-        self.encoder: Any = _on_best_device(load_sentence(name))
+        self.encoder: Any = on_best_device(load_sentence(name))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return ``embedding``, float16 of unit length."""
@@ -110,7 +111,7 @@ class ScorePairs:
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
-        self.encoder: PairEncoder = _on_best_device(
+        self.encoder: PairEncoder = on_best_device(
             load_pairs(config.encoder, pool=config.pool, normalize=config.normalize, precision=config.precision)
         )
         if config.column == "similarity" and not isinstance(self.encoder, DualPairEncoder):
@@ -191,9 +192,3 @@ def _raised(value: float | InputError) -> float:
     if isinstance(value, InputError):
         raise value
     return value
-
-
-def _on_best_device(model: Any) -> Any:
-    import torch
-
-    return model.cuda() if torch.cuda.is_available() else model

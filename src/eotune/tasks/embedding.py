@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.files import replaced
 from eotune.core.lookup import unknown_name
@@ -39,7 +40,7 @@ def embed_data(
     if precision not in ("fp32", "bf16", "fp16"):
         raise unknown_name("precision", precision, ["fp32", "bf16", "fp16"])
     paths, texts = _items(data, images, split)
-    encoder = load_model(name, image_size=image_size)
+    encoder = on_best_device(load_model(name, image_size=image_size))
     vectors = [
         encoder.embed_images(
             [read_image(p) for p in paths[i : i + batch_size]], batch_size=batch_size, precision=precision

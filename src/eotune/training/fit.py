@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from eotune.core.device import uses_gpu
 from eotune.core.errors import InputError, InterruptedRunError
 from eotune.core.files import read_json, write_json
 from eotune.training.attention import unfused_attention
@@ -86,7 +87,7 @@ def fit(
     checkpoint = from_main(last_checkpoint(directory) if resume and is_main() else None)
     watch, patience = RunLog(log, config.batch_size), Patience(work.primary, config.patience)
     started = time.perf_counter()
-    slow_kernel = config.precision != "fp32" and not _on_gpu(config)
+    slow_kernel = config.precision != "fp32" and not uses_gpu(config.device)
     with GracefulStop() as stop, warnings.catch_warnings(), unfused_attention(model) if slow_kernel else nullcontext():
         # transformers and torch speak of pinned memory and schedulers here; nothing a user could act on.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|transformers|accelerate")
@@ -167,10 +168,6 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5 resets the resident peak, see proc(5)
 
 
-def _on_gpu(config: TrainingConfig) -> bool:
-    return torch.cuda.is_available() and config.device != "cpu"
-
-
 def _trainer(
     model: nn.Module, work: Work, config: TrainingConfig, directory: Path, seed: int, callbacks: list[Any]
 ) -> PhaseTrainer:
@@ -178,7 +175,7 @@ def _trainer(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
-    on_gpu = _on_gpu(config)
+    on_gpu = uses_gpu(config.device)
     workers = (
         config.workers
         if config.workers != "auto"
