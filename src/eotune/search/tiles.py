@@ -156,6 +156,7 @@ class TileReader:
         self._path: Path | None = None
         self._source: Any | None = None
         self._has_palette = False
+        self._width = self._height = 0
         self._picture: np.ndarray | None = None
         self._open = ExitStack()
 
@@ -182,11 +183,10 @@ class TileReader:
             if path != self._path:
                 self._show(path)
             column, row, width, height = window
+            if column + width > self._width or row + height > self._height:
+                raise InputError(f"{path}: is smaller than it was", remedy="index it again")
             if self._picture is not None:
-                found = self._picture[row : row + height, column : column + width]
-                if found.shape[:2] != (height, width):
-                    raise InputError(f"{path}: is smaller than it was", remedy="index it again")
-                return found
+                return self._picture[row : row + height, column : column + width]
             with reading(path):
                 pixels, missing = self._window(path, window)
         if missing.mean() > self.config.max_nodata or missing.all():
@@ -210,8 +210,10 @@ class TileReader:
         if by_window:
             self._source = self._open.enter_context(opened(path))
             self._has_palette = self._source.colorinterp[0].name == "palette"
+            self._width, self._height = self._source.width, self._source.height
         else:
             self._picture = read_image(path, self.config.bands)
+            self._height, self._width, _ = self._picture.shape
         self._path = path
 
 
