@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from affine import Affine
 from PIL import Image
-from shapely import Point
+from rasterio.control import GroundControlPoint
+from rasterio.warp import transform as transform_points
+from shapely import Point, hausdorff_distance
 
 from eotune.core.errors import InputError
 from eotune.data.footprints import footprint, outline
@@ -27,15 +29,33 @@ def test_images_without_position_have_no_footprint(geotiff, tmp_path):
     assert footprint(geotiff(values)) is None
     assert footprint(geotiff(values, transform=(1, 0, 5, 0, -1, 5))) is None  # a position, but in which system?
     assert footprint(geotiff(values, crs="EPSG:32633")) is None
+    points = [GroundControlPoint(0, 0, 1, 2), GroundControlPoint(0, 4, 2, 2)]  # too few to say where it lies
+    assert footprint(geotiff(values, gcps=points, crs="EPSG:4326")) is None
 
 
-def test_edges_are_densified():
+def test_ground_control_points_are_followed(geotiff):
+    def place(column, row):  # as a SAR image's: no affine map
+        return 10 + column / 1000 + row / 4000 + (column / 4000) ** 2, 50 - row / 1000 - (row * column / 4e6)
+
+    grid = [(column, row) for column in range(0, 101, 10) for row in range(0, 61, 10)]
+    points = [GroundControlPoint(row, column, *place(column, row)) for column, row in grid]
+    area = footprint(geotiff(np.ones((1, 60, 100), np.uint8), gcps=points, crs="EPSG:4326"))
+    on_edge = [Point(place(column, row)) for column, row in grid if column in (0, 100) or row in (0, 60)]
+    assert max(area.exterior.distance(point) for point in on_edge) < 1 / 111_195  # a metre, in degrees
+    exact = outline(Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633", 100, 60)
+    points = [GroundControlPoint(row, column, 500_000 + 10 * column, 5_000_000 - 10 * row) for column, row in grid]
+    found = footprint(geotiff(np.ones((1, 60, 100), np.uint8), gcps=points, crs="EPSG:32633"))
+    assert hausdorff_distance(found, exact) < 1 / 111_195
+
+
+def test_edges_are_refined_where_they_bend():
     # A UTM image 600 km wide: its northern edge, straight on the map, bends by kilometres in latitude.
-    area = outline(transform(6000, 0, 200_000, 0, -6000, 6_600_000), "EPSG:32633", 100, 50)
-    assert len(area.exterior.coords) == 81
     corner = Affine(6000, 0, 200_000, 0, -6000, 6_600_000)
-    corners = outline(corner, "EPSG:32633", 100, 50).exterior.coords[::20]
-    assert area.bounds[3] > max(latitude for _, latitude in corners) + 0.05
+    area = outline(corner, "EPSG:32633", 100, 50)
+    _, latitudes = transform_points("EPSG:32633", "EPSG:4326", [200_000, 800_000], [6_600_000, 6_600_000])
+    assert area.bounds[3] > max(latitudes) + 0.05
+    small = outline(Affine(10, 0, 200_000, 0, -10, 6_600_000), "EPSG:32633", 100, 50)
+    assert len(small.exterior.coords) < 100 < len(area.exterior.coords)
 
 
 def test_rotated_images_follow_their_geotransform():

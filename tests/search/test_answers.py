@@ -40,6 +40,33 @@ def test_every_format_has_every_hit(found, archive, tmp_path):
         assert place < len(hits) <= 5 * round(sheet.height / 264)
 
 
+def test_other_programs_open_the_footprints(found, tmp_path):
+    """As QGIS does: GeoJSON through GDAL, GeoParquet (which pyogrio's own GDAL lacks) through geopandas."""
+    pandas = pytest.importorskip("pandas")
+    pyogrio, geopandas = pytest.importorskip("pyogrio"), pytest.importorskip("geopandas")
+    index, hits = found
+    for name in ("a.geojson", "a.parquet"):
+        write_answers(index, hits, tmp_path / name)
+    segment = next((index.folder / "segments").glob("*.parquet"))
+    by_gdal = pyogrio.read_dataframe(tmp_path / "a.geojson")
+    by_geopandas = geopandas.read_parquet(tmp_path / "a.parquet")
+    whole = geopandas.read_parquet(segment)
+    assert len(by_gdal) == len(by_geopandas) == len(whole) == len(hits)
+    for frame in (by_gdal, by_geopandas, whole):
+        assert frame.crs.to_authority() in (("EPSG", "4326"), ("OGC", "CRS84"))
+        assert {"id", "path", "time", "geometry"} <= {*frame.columns}
+    for frame in (by_gdal, by_geopandas, whole.set_index("id").loc[[hit.id for hit in hits]]):
+        for area, path, time, hit in zip(frame.geometry, frame["path"], frame["time"], hits, strict=True):
+            assert (area is None) == (hit.footprint is None)
+            assert area is None or area.normalize().equals_exact(hit.footprint.normalize(), 1e-9)
+            assert path == hit.path
+            assert (None if time is pandas.NaT else time) == hit.time
+    assert by_gdal["score"].to_list() == pytest.approx([hit.score for hit in hits], abs=1e-6)
+    assert [[*one] for one in by_geopandas[["column", "row", "width", "height"]].to_numpy()] == [
+        [*hit.window] for hit in hits
+    ]
+
+
 def test_an_image_that_is_gone_leaves_a_grey_square(found, archive, tmp_path):
     index, hits = found
     (archive / "plain/red.png").unlink()

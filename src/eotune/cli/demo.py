@@ -16,7 +16,7 @@ def command(
 
     Renders scenes, measures the pretrained model, adapts it by LoRA, HarMA and full fine-tuning, and writes a report;
     then rare classes in optical, radar and multispectral scenes, by LoRA and debLoRA; then which third of a set of
-    questions is worth training on.
+    questions is worth training on; then an archive, searched by words and by example.
     """
     from eotune.runs.demo import demo
 
@@ -35,4 +35,9 @@ def command(
     for row in chapters["selection"]:
         figures = "  ".join(f"{name} {row[name]:>3}" for name in ("questions", "repeats", "wrong", "rare"))
         typer.echo(f"{row['way']:>27}  {row['kept']} kept: {figures}")
+    for row in chapters["search"]:
+        typer.echo(
+            f"{row['method']:>10}  archive of {row['tiles']} tiles, right among the first five, %: by words "
+            f"{row['words']:.1f}, by example {row['examples']:.1f}"
+        )
     typer.echo(f"report: {out / 'report.html'}")

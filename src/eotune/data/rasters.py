@@ -150,6 +150,33 @@ def load_source(
     return Bands(_physical(data, config, scales if is_scaled else None, offsets), dtype, is_scaled)
 
 
+def load_colours(
+    source: Any, *, max_side: int | None = None, window: tuple[int, int, int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a raster that is open, whose values stand for colours of its palette, or a window of it.
+
+    Args:
+        source: What :func:`opened` gave.
+        max_side: As for :func:`load_bands`; values that are left out are not averaged.
+        window: As for :func:`load_source`.
+
+    Returns:
+        RGB, uint8 ``(h, w, 3)``, 0 where there is no data; and where there is none, bool ``(h, w)``: nodata, a value
+        without a colour, or a colour that is transparent.
+    """
+    from rasterio.windows import Window
+
+    _, _, width, height = window or (0, 0, source.width, source.height)
+    shape = _decimated(height, width, max_side)
+    values = source.read(1, out_shape=shape, masked=True, window=Window(*window) if window else None)
+    colours = np.zeros((np.iinfo(values.dtype).max + 1, 4), np.uint8)
+    for value, colour in source.colormap(1).items():
+        colours[value] = colour
+    found = colours[values.filled(0)]
+    missing = np.ma.getmaskarray(values) | (found[..., 3] == 0)
+    return np.where(missing[..., None], np.uint8(0), found[..., :3]), missing
+
+
 @contextmanager
 def ignoring(category: type[Warning]) -> Iterator[None]:
     """Let no warning of this kind out; from many threads, one at a time."""

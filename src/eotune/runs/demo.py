@@ -13,6 +13,7 @@ from eotune.data.scenes import write_dataset
 from eotune.methods.adapted import load_model
 from eotune.runs.comparison import write_comparison
 from eotune.runs.demo_long_tail import long_tail_chapter
+from eotune.runs.demo_search import search_chapter
 from eotune.runs.demo_select import selection_chapter
 from eotune.runs.directory import RunDirectory
 from eotune.runs.execute import execute
@@ -21,7 +22,7 @@ from eotune.runs.plots import RECALLS
 from eotune.runs.recipe import Recipe, parse_recipe
 from eotune.tasks.retrieval import EvaluationSet
 
-LONG_TAIL, SELECTION = "long-tail", "selection"  # directories of the other chapters
+LONG_TAIL, SELECTION, SEARCH = "long-tail", "selection", "search"  # directories of the other chapters
 
 # (settings, learning rate: the best of three on validation)
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
@@ -76,13 +77,21 @@ def demo(
         The rows of each chapter. ``retrieval``: one a method, with ``method``, ``value``, ``low``, ``high`` (test mR),
         ``trainable``, ``total``, ``seconds``. ``long_tail``: see
         :func:`~eotune.runs.demo_long_tail.long_tail_chapter`. ``selection``: see
-        :func:`~eotune.runs.demo_select.selection_chapter`.
+        :func:`~eotune.runs.demo_select.selection_chapter`. ``search``: see
+        :func:`~eotune.runs.demo_search.search_chapter`.
     """
     RunDirectory.check(out, resume=False)
     rows = _retrieval(out, seed=seed, per_class=per_class, epochs=epochs)
     rare = long_tail_chapter(out / LONG_TAIL, seed=seed, per_class=per_class, epochs=8)
     chosen = selection_chapter(out / SELECTION, seed=seed, records=60 if per_class else 600)
-    return {"retrieval": rows, "long_tail": rare, "selection": chosen}
+    models = {row["method"]: f"run:{out / row['run']}" for row in (rows[0], _best(rows))}
+    searched = search_chapter(out / SEARCH, models, seed=seed)
+    return {"retrieval": rows, "long_tail": rare, "selection": chosen, "search": searched}
+
+
+def _best(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the best adapted model."""
+    return max(rows[1:], key=lambda row: float(row["value"]))
 
 
 def _retrieval(out: Path, *, seed: int, per_class: dict[str, int] | None, epochs: float) -> list[dict[str, Any]]:
@@ -119,8 +128,7 @@ def _is_test_recall(row: dict[str, Any]) -> bool:
 
 
 def _write_report(out: Path, rows: list[dict[str, Any]], captions: Path) -> None:
-    best = max(rows[1:], key=lambda row: float(row["value"]))
-    found = [(row["method"], _search(f"run:{out / row['run']}", captions)) for row in (rows[0], best)]
+    found = [(row["method"], _search(f"run:{out / row['run']}", captions)) for row in (rows[0], _best(rows))]
     write_comparison(
         out,
         rows,
@@ -131,6 +139,7 @@ def _write_report(out: Path, rows: list[dict[str, Any]], captions: Path) -> None
         further=[
             (f"{LONG_TAIL}/report.html", "Rare classes, in optical, radar and multispectral scenes"),
             (f"{SELECTION}/report.html", "Which third of a set to train on"),
+            (f"{SEARCH}/report.html", "An archive in four reference systems, searched by words and by example"),
         ],
         note="Scenes and model are synthetic, and the model is small: this shows that the machinery works, not how "
         "good a method is.",

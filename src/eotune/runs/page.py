@@ -153,6 +153,14 @@ class Page:
             f'<div class="query"><p><q>{html.escape(words)}</q></p><div class="sheet">{body}</div></div>'
         )
 
+    def image(self, path: Path, caption: str) -> None:
+        """Add an image as wide as the page."""
+        words = html.escape(caption)
+        self._parts.append(
+            f'<figure class="panel"><figcaption>{words}</figcaption><img alt="{words}" src="{thumbnail(path, 1400)}">'
+            "</figure>"
+        )
+
     def code(self, text: str, *, summary: str = "") -> None:
         """Add preformatted text, folded behind ``summary`` where that is given."""
         block = f"<pre>{html.escape(text)}</pre>"

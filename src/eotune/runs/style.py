@@ -60,6 +60,8 @@ svg .mark{fill:var(--mark)}svg .link{stroke:var(--base);stroke-width:1.2}
 svg .ring{fill:none;stroke-width:1.3}svg .ring.main{stroke:var(--accent)}svg .ring.mark{stroke:var(--mark)}
 svg .bed{fill:none;stroke:var(--line)}svg .count{font-size:9px;fill:var(--ink);text-anchor:middle}
 svg .count.over{fill:var(--card)}
+svg .tile{fill:none;stroke:var(--base)}svg .tile.found{fill:var(--accent);stroke:var(--card)}
+.panel>img{display:block;width:100%;height:auto;border-radius:.45rem}
 .wide{width:fit-content;max-width:100%;margin:1rem 0}.wide .scroll{margin:0}
 .wide svg{width:auto;max-width:none}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;color:var(--soft);font-size:.85rem;margin:.6rem 0 0}

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from eotune.search.tiles import find_tiles
 from eotune.search.workers import EmbedConfig, EmbedTiles
 
 _LISTED = 1000  # failures in the summary
-_FILES = 256  # whose tiles are handed on at a time
+_ROWS = 4096  # tiles that are handed on at a time
 _TILE = pa.schema([("id", pa.string()), *(field for field in COLUMNS if field.name != "id"), ("error", pa.string())])
 
 
@@ -138,9 +139,9 @@ def _changes(index: Path, manifest: Manifest, folder: Path) -> _Change:
 
 def _tables(folder: Path, paths: list[str], manifest: Manifest) -> Iterator[pa.Table]:
     """Yield the tiles of images; one that cannot be opened is a row with the reason."""
-    for start in range(0, len(paths), _FILES):
-        rows = [row for path in paths[start : start + _FILES] for row in _rows(folder, path, manifest)]
-        yield pa.Table.from_pylist(rows, schema=_TILE)
+    rows = (row for path in paths for row in _rows(folder, path, manifest))
+    while chunk := list(islice(rows, _ROWS)):
+        yield pa.Table.from_pylist(chunk, schema=_TILE)
 
 
 def _rows(folder: Path, path: str, manifest: Manifest) -> Iterator[dict[str, Any]]:

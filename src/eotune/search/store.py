@@ -18,6 +18,7 @@ from eotune.core.files import held, read_json, replaced, write_json
 from eotune.search.tiles import TileConfig
 
 MANIFEST, SEGMENTS, WORK = "index.json", "segments", "work"
+_GONE = ".work-gone"
 FORMAT = 1
 SEGMENT_ROWS = 131_072  # 128 MiB of 512 numbers
 _GROUP = 4096  # rows of a Parquet row group: what reading one row costs
@@ -168,6 +169,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._remove_gone()
         self.manifest: Manifest | None = read_manifest(folder) if (folder / MANIFEST).is_file() else None
 
     def begin(self, manifest: Manifest) -> None:
@@ -238,7 +240,12 @@ class Writer:
 
     def clear_work(self) -> None:
         """Remove what an interrupted build would go on from."""
-        shutil.rmtree(self.folder / WORK, ignore_errors=True)
+        if (self.folder / WORK).is_dir():  # at once: what is left of half a removal, no build could go on from
+            (self.folder / WORK).rename(self.folder / _GONE)
+        self._remove_gone()
+
+    def _remove_gone(self) -> None:
+        shutil.rmtree(self.folder / _GONE, ignore_errors=True)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from pydantic import field_validator, model_validator
 from eotune.core.config import Config
 from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, to_rgb
-from eotune.data.footprints import outline
+from eotune.data.footprints import Grid, grid_of, grid_outline
 from eotune.data.images import read_image
-from eotune.data.rasters import ignoring, load_source, opened, raster_driver, reading
+from eotune.data.rasters import ignoring, load_colours, load_source, opened, raster_driver, reading
 from eotune.search.acquired import acquired, check_pattern
 
 Window = tuple[int, int, int, int]
@@ -90,7 +90,8 @@ def tile_windows(width: int, height: int, side: int, overlap: float = 0.0) -> It
     Args:
         width: Of the image, in pixels.
         height: Likewise.
-        side: Of a tile. An image that is no larger is one tile; of one that is narrower, tiles have its width.
+        side: Of a tile. An image that is no larger is one tile; of one that is narrower, tiles have its width, and of
+            one narrower than a quarter of it, a length of that quarter.
         overlap: Share of a tile that two neighbours have in common, at least.
 
     Yields:
@@ -106,11 +107,12 @@ def tile_windows(width: int, height: int, side: int, overlap: float = 0.0) -> It
     if max(width, height) <= side:
         yield 0, 0, width, height
         return
-    side = min(side, width, height)
+    side = min(side, max(min(width, height), side // 4))
+    wide, high = min(side, width), min(side, height)
     step = max(1, int(side * (1 - overlap)))
-    for row in _starts(height, side, step):
-        for column in _starts(width, side, step):
-            yield column, row, side, side
+    for row in _starts(height, high, step):
+        for column in _starts(width, wide, step):
+            yield column, row, wide, high
 
 
 def find_tiles(path: Path, config: TileConfig) -> list[Tile]:
@@ -120,15 +122,16 @@ def find_tiles(path: Path, config: TileConfig) -> list[Tile]:
         InputError: The image cannot be opened, or ``size`` is in metres and it has no scale.
     """
     with opened(path) as source:
-        transform, crs = source.transform, source.crs
-        placed = crs is not None and not transform.is_identity and source.driver in _BY_WINDOW
-        side = config.size if isinstance(config.size, int) else _pixels(path, source, _metres(config.size), placed)
+        width, height = _size(path, source)
+        grid = grid_of(source) if source.driver in _BY_WINDOW else None
+        side = config.size
+        if isinstance(side, str):
+            side = _pixels(path, grid, _metres(side), width / 2, height / 2)
         time = acquired(path, source, config.time_pattern)
         tiles = []
-        for window in tile_windows(*_size(path, source), side, config.overlap):
-            column, row, width, height = window
-            area = outline(_moved(transform, column, row), crs, width, height) if placed else None
-            tiles.append(Tile(window, area if area is None else area.simplify(_TOLERANCE), time))
+        for window in tile_windows(width, height, side, config.overlap):
+            area = None if grid is None else grid_outline(grid, window)
+            tiles.append(Tile(window, None if area is None else area.simplify(_TOLERANCE), time))
     return tiles
 
 
@@ -152,6 +155,8 @@ class TileReader:
         self.config = config
         self._path: Path | None = None
         self._source: Any | None = None
+        self._has_palette = False
+        self._width = self._height = 0
         self._picture: np.ndarray | None = None
         self._open = ExitStack()
 
@@ -178,18 +183,24 @@ class TileReader:
             if path != self._path:
                 self._show(path)
             column, row, width, height = window
+            if column + width > self._width or row + height > self._height:
+                raise InputError(f"{path}: is smaller than it was", remedy="index it again")
             if self._picture is not None:
-                found = self._picture[row : row + height, column : column + width]
-                if found.shape[:2] != (height, width):
-                    raise InputError(f"{path}: is smaller than it was", remedy="index it again")
-                return found
-            bands = self.config.bands or BandConfig()
+                return self._picture[row : row + height, column : column + width]
             with reading(path):
-                loaded = load_source(self._source, path, bands, display=True, max_side=_MAX_SIDE, window=window)
-        missing = ~np.isfinite(loaded.values).all(axis=0)
+                pixels, missing = self._window(path, window)
         if missing.mean() > self.config.max_nodata or missing.all():
             return None
-        return to_rgb(loaded.values, bands, dtype=loaded.dtype, is_scaled=loaded.is_scaled)
+        return pixels
+
+    def _window(self, path: Path, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Return a window of the raster as RGB, and where it has no data."""
+        bands = self.config.bands or BandConfig()
+        if self._has_palette and bands.bands is None:
+            return load_colours(self._source, max_side=_MAX_SIDE, window=window)
+        loaded = load_source(self._source, path, bands, display=True, max_side=_MAX_SIDE, window=window)
+        pixels = to_rgb(loaded.values, bands, dtype=loaded.dtype, is_scaled=loaded.is_scaled)
+        return pixels, ~np.isfinite(loaded.values).all(axis=0)
 
     def _show(self, path: Path) -> None:
         """Open a raster for its windows, or decode another image."""
@@ -197,12 +208,13 @@ class TileReader:
         with reading(path), path.open("rb") as stream:
             by_window = raster_driver(path, stream.read(16)) in _BY_WINDOW
         if by_window:
-            source = self._open.enter_context(opened(path))
-            if "palette" not in {colour.name for colour in source.colorinterp}:
-                self._source, self._path = source, path
-                return
-            self._open.close()  # its values are no colours; read_image looks them up
-        self._picture, self._path = read_image(path, self.config.bands), path
+            self._source = self._open.enter_context(opened(path))
+            self._has_palette = self._source.colorinterp[0].name == "palette"
+            self._width, self._height = self._source.width, self._source.height
+        else:
+            self._picture = read_image(path, self.config.bands)
+            self._height, self._width, _ = self._picture.shape
+        self._path = path
 
 
 def _size(path: Path, source: Any) -> tuple[int, int]:
@@ -219,12 +231,6 @@ def _starts(length: int, side: int, step: int) -> list[int]:
     return [*starts, length - side]
 
 
-def _moved(transform: Any, column: float, row: float) -> Any:
-    """Return an affine transform with its origin at a pixel; written out, since affine 3 renamed its operator."""
-    a, b, c, d, e, f = transform[:6]
-    return type(transform)(a, b, a * column + b * row + c, d, e, d * column + e * row + f)
-
-
 def _metres(size: str) -> float:
     """Return the number in ``"640m"``; 0 where there is none."""
     try:
@@ -234,15 +240,9 @@ def _metres(size: str) -> float:
     return value if math.isfinite(value) and value > 0 else 0.0
 
 
-def _pixels(path: Path, source: Any, metres: float, placed: bool) -> int:
-    """Return how many pixels in the middle of a raster are so many metres."""
-    if not placed:
+def _pixels(path: Path, grid: Grid | None, metres: float, column: float, row: float) -> int:
+    """Return how many pixels in the middle of a raster are so many metres on the ground."""
+    side = None if grid is None else grid.metres(column, row)
+    if not side:
         raise InputError(f"{path}: has no coordinate reference system, so no metres", remedy="give size in pixels")
-    transform = source.transform
-    area = abs(transform.determinant)
-    if source.crs.is_geographic:
-        latitude = _moved(transform, source.width / 2, source.height / 2).f
-        area *= 111_195**2 * max(math.cos(math.radians(latitude)), 1e-6)  # a degree of a sphere of 6371 km
-    else:
-        area *= source.crs.linear_units_factor[1] ** 2
-    return max(16, round(metres / math.sqrt(area)))
+    return max(16, round(metres / side))
