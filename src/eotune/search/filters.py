@@ -148,3 +148,35 @@ def bounds(area: Any | None) -> tuple[float | None, ...]:
     Its outline decides then, as of every tile whose bounds only meet the box.
     """
     return (None,) * 4 if area is None else tuple(map(float, area.bounds))
+
+
+def surrounding(
+    west: np.ndarray, south: np.ndarray, east: np.ndarray, north: np.ndarray
+) -> tuple[float, float, float, float] | None:
+    """Return the smallest box around many, in degrees: west is greater than east where it lies across the antimeridian.
+
+    Args:
+        west: ``(n,)``; NaN where there is no position. What the antimeridian cuts has -180 and 180, as from `bounds`.
+        south: Likewise.
+        east: Likewise.
+        north: Likewise.
+
+    Example:
+        >>> surrounding(np.array([179.0, -180.0, -179.9]), np.zeros(3), np.array([179.5, 180.0, -179.0]), np.ones(3))
+        (179.0, 0.0, -179.0, 1.0)
+    """
+    known = ~np.isnan(west)
+    if not known.any():
+        return None
+    west, south, east, north = west[known], south[known], east[known], north[known]
+    cut = (west == -180) & (east == 180)
+    if cut.all():  # nothing says which side of the antimeridian is the narrower
+        return -180.0, float(south.min()), 180.0, float(north.max())
+    ends = np.array([-180.0, 180.0] if cut.any() else [])
+    west, east = np.concatenate([west[~cut], ends]), np.concatenate([east[~cut], ends])
+    order = np.argsort(west)
+    west, east = west[order], np.maximum.accumulate(east[order])
+    gaps = np.append(west[1:] - east[:-1], west[0] + 360 - east[-1])
+    widest = int(np.argmax(gaps))
+    box = west[(widest + 1) % len(west)], south.min(), east[widest], north.max()
+    return tuple(map(float, box))  # type: ignore[return-value]  # four

@@ -17,8 +17,8 @@ from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
 from eotune.search.exact import top_k
-from eotune.search.filters import Filter
-from eotune.search.store import Manifest, Snapshot, writing
+from eotune.search.filters import Filter, surrounding
+from eotune.search.store import Manifest, Segment, Snapshot, writing
 from eotune.search.tiles import TileConfig, Window
 
 MAX_RESULTS = 10_000
@@ -45,18 +45,40 @@ class Hit:
     time: datetime | None
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much an index holds, where and from when.
+
+    Attributes:
+        images: How many.
+        tiles: How many.
+        bounds: West, south, east and north of the smallest box around all footprints, west greater than east where it
+            lies across the antimeridian; None where no image has a position.
+        first: When the oldest image was taken; None where nothing says.
+        last: Likewise, the newest.
+    """
+
+    images: int
+    tiles: int
+    bounds: tuple[float, float, float, float] | None
+    first: datetime | None
+    last: datetime | None
+
+
 class Index:
     """An index as it was when opened; a build that goes on meanwhile does not disturb it.
 
     Args:
         folder: Where the index lies.
+        encoder: Name of the encoder where it is called otherwise now than when the index was made: its folder moved.
 
     Attributes:
         folder: Likewise.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, encoder: str | None = None) -> None:
         self.folder = Path(folder)
+        self._encoder_name = encoder
         self._snapshot = Snapshot(self.folder)
 
     @classmethod
@@ -109,13 +131,17 @@ class Index:
             return update_index(writer, archive, engine or LocalEngine(), speed or Speed(), resume=resume)
 
     @classmethod
-    def open(cls, folder: Path) -> "Index":
+    def open(cls, folder: Path, encoder: str | None = None) -> "Index":
         """Open an index.
+
+        Args:
+            folder: Where it lies.
+            encoder: See :class:`Index`.
 
         Raises:
             InputError: There is none, it is not finished, or it is damaged.
         """
-        return cls(folder)
+        return cls(folder, encoder)
 
     def update(self, **options: Any) -> dict[str, Any]:
         """Bring the index up to date with its archive, and open it anew.
@@ -195,11 +221,12 @@ class Index:
         Raises:
             InputError: It cannot be loaded, or is not the same any more.
         """
-        model = _load(self.manifest.encoder, self.manifest.image_size)
+        name = self._encoder_name or self.manifest.encoder
+        model = _load(name, self.manifest.image_size)
         if model.fingerprint() != self.manifest.fingerprint:
             raise InputError(
                 f"{self.folder}: was made with {shown(self.manifest.encoder)} of fingerprint "
-                f"{self.manifest.fingerprint!r}, which now has {model.fingerprint()!r}",
+                f"{self.manifest.fingerprint!r}; {shown(name)} has {model.fingerprint()!r}",
                 remedy="restore the encoder's weights of then, or build the index again",
             )
         return model
@@ -213,10 +240,36 @@ class Index:
         Raises:
             InputError: There is no such tile.
         """
+        segment, row = self._place(tile)
+        return segment.vectors[row].astype(np.float32)
+
+    def tile(self, tile: int) -> Hit:
+        """Return a tile by its id, with score 0.
+
+        Raises:
+            InputError: There is no such tile.
+        """
+        segment, row = self._place(tile)
+        return _hit(segment.take([row]).to_pylist()[0])
+
+    def extent(self) -> Extent:
+        """Return where and when the archive's tiles are."""
+        columns = {
+            name: np.concatenate(
+                [segment.column(name).to_numpy(zero_copy_only=False) for segment in self._snapshot.segments]
+            )
+            for name in ("west", "south", "east", "north")
+        }
+        times = [pc.min_max(segment.column("time")).as_py() for segment in self._snapshot.segments]
+        first = min((one["min"] for one in times if one["min"] is not None), default=None)
+        last = max((one["max"] for one in times if one["max"] is not None), default=None)
+        return Extent(len(self._snapshot.sources()), len(self), surrounding(**columns), first, last)
+
+    def _place(self, tile: int) -> tuple[Segment, int]:
         for segment in self._snapshot.segments:
             row = pc.index(segment.column("id"), tile).as_py()
             if row >= 0:
-                return segment.vectors[row].astype(np.float32)
+                return segment, row
         raise InputError(f"{self.folder}: has no tile {tile}", remedy="take an id from an answer of this index")
 
     def _query(self, text: str | None, image: Path | np.ndarray | None, like: int | None) -> np.ndarray:
