@@ -28,7 +28,7 @@ def content(folder):
     """Path, window and vector of every tile."""
     return {
         (row["path"], row["column"], row["row"]): vector.tobytes()
-        for segment in Snapshot(folder).segments
+        for segment in Snapshot(folder).rows.segments
         for row, vector in zip(segment.take(range(segment.rows)).to_pylist(), segment.vectors, strict=True)
     }
 

@@ -3,16 +3,22 @@
 import fnmatch
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from eotune.core.errors import InputError, shown
 from eotune.search.acquired import parse_time
-from eotune.search.store import Segment
 
 _DAY = 86_400_000_000  # microseconds
+
+
+class Columns(Protocol):
+    """Tiles, a column at a time."""
+
+    def column(self, name: str) -> Any:
+        """Return a column as an Arrow array; ``path`` as a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,14 @@ class Filter:
     until: int | None = None
     path: str | None = None
 
-    def rows(self, segment: Segment) -> np.ndarray | None:
+    def rows(self, segment: Columns) -> np.ndarray | None:
         """Return which rows of a segment pass, ``(rows,)`` bool; None for all."""
         keep: np.ndarray | None = None
         for passes in (self._in_time, self._of_path, self._in_box):  # the dearest last
             keep = passes(segment, keep)
         return keep
 
-    def _in_time(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _in_time(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.since is None and self.until is None:
             return keep
         column = segment.column("time")
@@ -48,7 +54,7 @@ class Filter:
         found = found if self.since is None else found & (times >= self.since)
         return found if self.until is None else found & (times < self.until)
 
-    def _of_path(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _of_path(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.path is None:
             return keep
         column = segment.column("path")
@@ -57,7 +63,7 @@ class Filter:
         found = matching[column.indices.to_numpy()]
         return found if keep is None else keep & found
 
-    def _in_box(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _in_box(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.bbox is None:
             return keep
         west, south, east, north = (segment.column(name).to_numpy(zero_copy_only=False) for name in

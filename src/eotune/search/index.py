@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,8 @@ from eotune.data.images import read_image
 from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
-from eotune.search.exact import top_k
 from eotune.search.filters import Filter, surrounding
-from eotune.search.store import Manifest, Segment, Snapshot, writing
+from eotune.search.store import Manifest, Snapshot, writing
 from eotune.search.tiles import TileConfig, Window
 
 MAX_RESULTS = 10_000
@@ -202,12 +201,8 @@ class Index:
         if not 1 <= k <= MAX_RESULTS:
             raise InputError(f"k={k}: out of range", remedy=f"give 1 to {MAX_RESULTS}")
         query = self._query(text, image, like)
-        segments = self._snapshot.segments
-        keep = None if where is None else [where.rows(segment) for segment in segments]
-        vectors = [segment.vectors for segment in segments]
-        ((rows, scores),) = top_k(vectors, query[None], k + (like is not None), keep=keep, minimum=minimum)
-        hits = [hit for hit in self._hits(rows, scores) if hit.id != like]
-        return hits[:k]
+        found = self._snapshot.rows.nearest(query, k + (like is not None), minimum=minimum, where=where)
+        return [_hit(row, score) for row, score in found if row["id"] != like][:k]
 
     @property
     def manifest(self) -> Manifest:
@@ -240,8 +235,7 @@ class Index:
         Raises:
             InputError: There is no such tile.
         """
-        segment, row = self._place(tile)
-        return segment.vectors[row].astype(np.float32)
+        return self._tile(tile)[1]
 
     def tile(self, tile: int) -> Hit:
         """Return a tile by its id, with score 0.
@@ -249,28 +243,20 @@ class Index:
         Raises:
             InputError: There is no such tile.
         """
-        segment, row = self._place(tile)
-        return _hit(segment.take([row]).to_pylist()[0])
+        return _hit(self._tile(tile)[0])
 
     def extent(self) -> Extent:
         """Return where and when the archive's tiles are."""
-        columns = {
-            name: np.concatenate(
-                [segment.column(name).to_numpy(zero_copy_only=False) for segment in self._snapshot.segments]
-            )
-            for name in ("west", "south", "east", "north")
-        }
-        times = [pc.min_max(segment.column("time")).as_py() for segment in self._snapshot.segments]
-        first = min((one["min"] for one in times if one["min"] is not None), default=None)
-        last = max((one["max"] for one in times if one["max"] is not None), default=None)
-        return Extent(len(self._snapshot.sources()), len(self), surrounding(**columns), first, last)
+        table = self._snapshot.rows.columns(["west", "south", "east", "north", "time"])
+        box = surrounding(*(table[name].to_numpy() for name in table.column_names[:4]))
+        times = pc.min_max(table["time"]).as_py()
+        return Extent(len(self._snapshot.sources()), len(self), box, times["min"], times["max"])
 
-    def _place(self, tile: int) -> tuple[Segment, int]:
-        for segment in self._snapshot.segments:
-            row = pc.index(segment.column("id"), tile).as_py()
-            if row >= 0:
-                return segment, row
-        raise InputError(f"{self.folder}: has no tile {tile}", remedy="take an id from an answer of this index")
+    def _tile(self, tile: int) -> tuple[dict[str, Any], np.ndarray]:
+        found = self._snapshot.rows.tile(tile)
+        if found is None:
+            raise InputError(f"{self.folder}: has no tile {tile}", remedy="take an id from an answer of this index")
+        return found
 
     def _query(self, text: str | None, image: Path | np.ndarray | None, like: int | None) -> np.ndarray:
         """Return what is sought, ``(dim,)`` of unit length."""
@@ -289,27 +275,16 @@ class Index:
         total = np.sum([part / np.linalg.norm(part) for part in parts], axis=0)
         return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
-    def _hits(self, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
-        found: dict[int, Hit] = {}
-        first = 0
-        for segment in self._snapshot.segments:
-            inside = rows[(rows >= first) & (rows < first + segment.rows)]
-            if len(inside):
-                table = segment.take((inside - first).tolist()).to_pylist()
-                found |= {int(row): _hit(values) for row, values in zip(inside, table, strict=True)}
-            first += segment.rows
-        return [replace(found[int(row)], score=float(score)) for row, score in zip(rows, scores, strict=True)]
-
     def _reopen(self) -> None:
         self._snapshot = Snapshot(self.folder)
 
 
-def _hit(row: dict[str, Any]) -> Hit:
+def _hit(row: dict[str, Any], score: float = 0.0) -> Hit:
     import shapely
 
     window = (row["column"], row["row"], row["width"], row["height"])
     area = None if row["geometry"] is None else shapely.from_wkb(row["geometry"])
-    return Hit(row["id"], 0.0, row["path"], window, area, row["time"])
+    return Hit(row["id"], score, row["path"], window, area, row["time"])
 
 
 def _load(name: str, image_size: int | None) -> Any:
