@@ -59,6 +59,15 @@ def test_rows_that_only_float32_tells_apart(monkeypatch, many):
         assert len({*rows.tolist()} ^ {*expected}) <= 2  # the last ones may be equal in float32
 
 
+@pytest.mark.parametrize("n", [30, 3001])
+def test_equal_vectors_come_in_the_order_of_their_rows(n):
+    random = np.random.default_rng(0)
+    one = (random.normal(size=67) / 16).astype(np.float16)
+    ((rows, scores),) = top_k([np.tile(one, (n, 1))], random.normal(size=(1, 67)).astype(np.float32), n - 10)
+    assert rows.tolist() == list(range(n - 10))
+    assert len({*scores.tolist()}) == 1
+
+
 @pytest.mark.parametrize("vectors", [[], [np.zeros((0, 4), np.float16)]])
 def test_nothing_is_found_in_nothing(vectors):
     ((rows, scores),) = top_k(vectors, np.ones((1, 4), np.float32), 3)

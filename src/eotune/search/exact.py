@@ -91,6 +91,8 @@ class _Wanted:
 
     def near(self, block: "torch.Tensor", mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return products in float32 of those rows that may be among the best, and which they are."""
+        import torch
+
         products = (block @ self._half).float().numpy()
         if mask is not None:
             products[~mask] = -np.inf
@@ -98,7 +100,9 @@ class _Wanted:
         if len(rows) > self.k:
             good = products[rows]
             rows = rows[good >= np.partition(good, -self.k)[-self.k] - 2 * self._error]
-        return (block[rows].float() @ self.query).numpy(), rows
+        parts = (block[some].float() for some in torch.from_numpy(rows).split(_CONVERTED))
+        # Not by BLAS, whose order of summing depends on a row's place: equal vectors have equal products.
+        return torch.cat([(part * self.query).sum(dim=1) for part in parts]).numpy(), rows
 
     def add(self, scores: np.ndarray, places: np.ndarray, first: int, rows: np.ndarray | None) -> None:
         """Take in scores of the rows ``first + places``, or of ``first + rows[places]``."""

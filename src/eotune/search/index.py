@@ -17,7 +17,7 @@ from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
 from eotune.search.filters import Filter, surrounding
-from eotune.search.store import Manifest, Snapshot, writing
+from eotune.search.store import Manifest, Snapshot, table_of, writing
 from eotune.search.tiles import TileConfig, Window
 
 MAX_RESULTS = 10_000
@@ -81,7 +81,7 @@ class Index:
         self._snapshot = Snapshot(self.folder)
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913 - what the command takes
         cls,
         archive: Path,
         out: Path,
@@ -91,6 +91,7 @@ class Index:
         tiles: TileConfig | None = None,
         engine: Engine | None = None,
         speed: Speed | None = None,
+        store: str | None = None,
         resume: bool = False,
     ) -> dict[str, Any]:
         """Index a folder of images, or bring its index up to date: only what is new or changed is embedded.
@@ -103,6 +104,8 @@ class Index:
             tiles: How images are cut.
             engine: Where tiles are embedded, by ``engines.by_name.engine``; None for this process.
             speed: Precision, and how many tiles at once.
+            store: What holds the vectors: ``exact``, ``lance``, or a LanceDB database's URL; None for that of the
+                index, ``exact`` if it is new.
             resume: Go on with what was interrupted.
 
         Returns:
@@ -115,18 +118,19 @@ class Index:
         archive, tiles = Path(archive).absolute(), tiles or TileConfig()
         if not archive.is_dir():
             raise InputError(f"{archive}: no such folder", remedy="check the path")
+        table = table_of("exact" if store is None else store)
         name = _lasting(encoder)
         model = _load(name, image_size)
         with writing(Path(out)) as writer:
             wanted = Manifest(
                 folder=str(archive), encoder=name, fingerprint=model.fingerprint(), image_size=image_size,
-                dim=model.dim, tiles=tiles,
+                dim=model.dim, tiles=tiles, table=table,
             )  # fmt: skip
             del model  # workers have their own
             if writer.manifest is None:
                 writer.begin(wanted)
             else:
-                _refuse_other(writer.manifest, wanted, Path(out))
+                _refuse_other(writer.manifest, wanted, Path(out), store=store is not None)
             return update_index(writer, archive, engine or LocalEngine(), speed or Speed(), resume=resume)
 
     @classmethod
@@ -299,9 +303,11 @@ def _lasting(encoder: str) -> str:
     return f"{scheme}:{Path(rest).absolute()}" if colon and Path(rest).is_dir() else encoder
 
 
-def _refuse_other(have: Manifest, want: Manifest, out: Path) -> None:
+def _refuse_other(have: Manifest, want: Manifest, out: Path, *, store: bool) -> None:
     """Refuse to add to an index made with other settings; the archive may have moved, the encoder's folder too."""
     old, new = (one.model_dump(include={"fingerprint", "image_size", "dim", "tiles"}) for one in (have, want))
+    if store:
+        old["store"], new["store"] = ((one.table and one.table.url) or one.store for one in (have, want))
     changed = [f"{key}: {shown(old[key])}, now {shown(new[key])}" for key in old if old[key] != new[key]]
     if changed:
         raise InputError(

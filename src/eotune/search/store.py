@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from eotune.core.config import Config, parse
 from eotune.core.errors import InputError
 from eotune.core.files import held, read_json, replaced, write_json
-from eotune.core.lookup import resolve
+from eotune.core.lookup import require, resolve, unknown_name
 from eotune.search.filters import Filter
 from eotune.search.tiles import TileConfig
 
@@ -172,6 +173,25 @@ class Snapshot:
     def sources(self) -> pa.Table:
         """Return the images that are in the index: path, size, time of change, number of tiles."""
         return pq.read_table(self.folder / self.manifest.sources, schema=SOURCES)
+
+
+def table_of(store: str) -> TableInfo | None:
+    """Return the table of a new index.
+
+    Args:
+        store: ``exact``; ``lance``; or the URL of a LanceDB database, such as ``s3://bucket/folder``.
+
+    Raises:
+        InputError: It is none of these.
+        MissingExtraError: LanceDB is not installed.
+    """
+    if store == "exact":
+        return None
+    if store != "lance" and "://" not in store:
+        raise unknown_name("store", store, STORES)
+    require("lancedb", "lance")
+    # A database may hold several indexes' tables.
+    return TableInfo(name="tiles") if store == "lance" else TableInfo(url=store, name=f"tiles-{uuid.uuid4().hex}")
 
 
 def read_manifest(folder: Path) -> Manifest:
