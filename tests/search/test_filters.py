@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from shapely import Point
 
 from eotune.core.errors import InputError
-from eotune.search.filters import box_of, make_filter
+from eotune.search.filters import box_of, make_filter, surrounding
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,18 @@ def test_a_box_across_the_antimeridian_has_two_parts():
     assert area.contains(Point(175, 0))
     assert area.contains(Point(-175, 0))
     assert not area.contains(Point(0, 0))
+
+
+def _arc(*intervals):
+    west, east = np.array(intervals, float).T
+    box = surrounding(west, np.zeros(len(west)), east, np.ones(len(west)))
+    return box[0], box[2]
+
+
+def test_the_box_around_all_is_the_narrowest():
+    assert _arc((5, 6), (1, 2), (1.5, 5.5)) == (1, 6)
+    assert _arc((170, 172), (-178, -170)) == (170, -170)
+    assert _arc((-180, 180), (175, 176)) == (175, -180)
+    assert _arc((-180, 180)) == (-180, 180)
+    assert _arc((np.nan, np.nan), (1, 2)) == (1, 2)
+    assert surrounding(*np.full((4, 2), np.nan)) is None

@@ -28,7 +28,7 @@ def content(folder):
     """Path, window and vector of every tile."""
     return {
         (row["path"], row["column"], row["row"]): vector.tobytes()
-        for segment in Snapshot(folder).segments
+        for segment in Snapshot(folder).rows.segments
         for row, vector in zip(segment.take(range(segment.rows)).to_pylist(), segment.vectors, strict=True)
     }
 
@@ -209,3 +209,26 @@ def test_another_encoder_is_refused(archive, index, monkeypatch):
         Index.open(index.folder).search("x")
     with pytest.raises(InputError, match="other settings"):
         build(archive, index.folder)
+
+
+def test_a_tile_by_its_id_and_the_extent_of_all(index):
+    hit = index.search("a storage tank", k=1)[0]
+    found = index.tile(hit.id)
+    assert (found.path, found.window, found.time) == (hit.path, hit.window, hit.time)
+    extent = index.extent()
+    assert (extent.images, extent.tiles) == (5, len(index))
+    assert str(extent.first)[:10] == "2020-01-01"
+    assert str(extent.last)[:10] == "2024-01-31"
+    west, south, east, north = extent.bounds
+    assert 14.9 < west < 15.1  # from the UTM raster eastwards to the one across the antimeridian
+    assert east == -180
+    assert south < -17
+    assert north > 45
+    with pytest.raises(InputError, match="has no tile 999"):
+        index.tile(999)
+
+
+def test_an_encoder_may_be_called_otherwise_now(index):
+    assert Index.open(index.folder, encoder="tiny").encoder.dim == index.manifest.dim
+    with pytest.raises(InputError, match="nosuch"):
+        Index.open(index.folder, encoder="nosuch").encoder  # noqa: B018

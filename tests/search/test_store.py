@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.search import store
+from eotune.search import segments, store
 from eotune.search.store import SOURCES, Manifest, Snapshot, read_manifest, writing
 from eotune.search.tiles import TileConfig
 
@@ -40,7 +40,7 @@ def commit(folder, drop, added):
 def content(snapshot):
     return [
         (key, path, float(vector[0]))
-        for segment in snapshot.segments
+        for segment in snapshot.rows.segments
         for key, path, vector in zip(
             segment.column("id").to_pylist(), segment.column("path").to_pylist(), segment.vectors, strict=True
         )
@@ -49,8 +49,8 @@ def content(snapshot):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(store, "SEGMENT_ROWS", 6)
-    monkeypatch.setattr(store, "_GROUP", 2)
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 6)
+    monkeypatch.setattr(segments, "_GROUP", 2)
 
 
 def test_any_changes_equal_a_list_of_rows(tmp_path, small):
@@ -76,7 +76,7 @@ def test_any_changes_equal_a_list_of_rows(tmp_path, small):
 
 def test_rows_by_number(tmp_path, small):
     commit(tmp_path / "index", set(), [rows(list("abcde"), 1)])
-    (segment,) = Snapshot(tmp_path / "index").segments
+    (segment,) = Snapshot(tmp_path / "index").rows.segments
     assert segment.take([4, 0, 3])["path"].to_pylist() == ["e", "a", "d"]
 
 
@@ -85,7 +85,7 @@ def test_a_reader_keeps_the_index_it_opened(tmp_path, small):
     before = Snapshot(tmp_path / "index")
     commit(tmp_path / "index", {"a", "b", "c"}, [rows(list("xy"), 2)])
     assert content(before) == [(0, "a", 1.0), (1, "b", 1.0), (2, "c", 1.0)]
-    assert before.segments[0].take([2])["path"].to_pylist() == ["c"]
+    assert before.rows.segments[0].take([2])["path"].to_pylist() == ["c"]
     assert content(Snapshot(tmp_path / "index")) == [(3, "x", 2.0), (4, "y", 2.0)]
 
 
@@ -110,6 +110,7 @@ def test_a_commit_that_fails_leaves_the_old_index(tmp_path, small, monkeypatch, 
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "replaced", full)
+        patched.setattr(segments, "replaced", full)
         patched.setattr("eotune.core.files.replaced", full)
         with pytest.raises(OSError, match="No space"):
             commit(tmp_path / "index", {"a"}, [rows(list("d"), 2)])

@@ -22,6 +22,9 @@ def command(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 32,
+    store: Annotated[
+        str | None, typer.Option(help="exact, lance, or a LanceDB database's URL such as s3://bucket/folder.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -49,6 +52,7 @@ def command(
         tiles=tiles,
         engine=engine_by_name(engine, workers=workers),
         speed=Speed(precision, batch_size),
+        store=store,
         resume=resume,
     )
     if as_json:

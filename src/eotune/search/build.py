@@ -111,7 +111,7 @@ def update_index(writer: Writer, folder: Path, engine: Engine, speed: Speed, *, 
     return {
         "index": str(writer.folder),
         "images": len(change.files),
-        "tiles": sum(info.rows for info in writer.manifest.segments) if writer.manifest else 0,
+        "tiles": writer.manifest.rows if writer.manifest else 0,
         "added": sum(embedded.values()),
         "skipped": skipped,
         "dropped_images": len(change.drop),

@@ -3,16 +3,22 @@
 import fnmatch
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from eotune.core.errors import InputError, shown
 from eotune.search.acquired import parse_time
-from eotune.search.store import Segment
 
 _DAY = 86_400_000_000  # microseconds
+
+
+class Columns(Protocol):
+    """Tiles, a column at a time."""
+
+    def column(self, name: str) -> Any:
+        """Return a column as an Arrow array; ``path`` as a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,14 @@ class Filter:
     until: int | None = None
     path: str | None = None
 
-    def rows(self, segment: Segment) -> np.ndarray | None:
+    def rows(self, segment: Columns) -> np.ndarray | None:
         """Return which rows of a segment pass, ``(rows,)`` bool; None for all."""
         keep: np.ndarray | None = None
         for passes in (self._in_time, self._of_path, self._in_box):  # the dearest last
             keep = passes(segment, keep)
         return keep
 
-    def _in_time(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _in_time(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.since is None and self.until is None:
             return keep
         column = segment.column("time")
@@ -48,7 +54,7 @@ class Filter:
         found = found if self.since is None else found & (times >= self.since)
         return found if self.until is None else found & (times < self.until)
 
-    def _of_path(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _of_path(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.path is None:
             return keep
         column = segment.column("path")
@@ -57,7 +63,7 @@ class Filter:
         found = matching[column.indices.to_numpy()]
         return found if keep is None else keep & found
 
-    def _in_box(self, segment: Segment, keep: np.ndarray | None) -> np.ndarray | None:
+    def _in_box(self, segment: Columns, keep: np.ndarray | None) -> np.ndarray | None:
         if self.bbox is None:
             return keep
         west, south, east, north = (segment.column(name).to_numpy(zero_copy_only=False) for name in
@@ -148,3 +154,35 @@ def bounds(area: Any | None) -> tuple[float | None, ...]:
     Its outline decides then, as of every tile whose bounds only meet the box.
     """
     return (None,) * 4 if area is None else tuple(map(float, area.bounds))
+
+
+def surrounding(
+    west: np.ndarray, south: np.ndarray, east: np.ndarray, north: np.ndarray
+) -> tuple[float, float, float, float] | None:
+    """Return the smallest box around many, in degrees: west is greater than east where it lies across the antimeridian.
+
+    Args:
+        west: ``(n,)``; NaN where there is no position. What the antimeridian cuts has -180 and 180, as from `bounds`.
+        south: Likewise.
+        east: Likewise.
+        north: Likewise.
+
+    Example:
+        >>> surrounding(np.array([179.0, -180.0, -179.9]), np.zeros(3), np.array([179.5, 180.0, -179.0]), np.ones(3))
+        (179.0, 0.0, -179.0, 1.0)
+    """
+    known = ~np.isnan(west)
+    if not known.any():
+        return None
+    west, south, east, north = west[known], south[known], east[known], north[known]
+    cut = (west == -180) & (east == 180)
+    if cut.all():  # nothing says which side of the antimeridian is the narrower
+        return -180.0, float(south.min()), 180.0, float(north.max())
+    ends = np.array([-180.0, 180.0] if cut.any() else [])
+    west, east = np.concatenate([west[~cut], ends]), np.concatenate([east[~cut], ends])
+    order = np.argsort(west)
+    west, east = west[order], np.maximum.accumulate(east[order])
+    gaps = np.append(west[1:] - east[:-1], west[0] + 360 - east[-1])
+    widest = int(np.argmax(gaps))
+    box = west[(widest + 1) % len(west)], south.min(), east[widest], north.max()
+    return tuple(map(float, box))  # type: ignore[return-value]  # four

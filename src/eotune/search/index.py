@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,8 @@ from eotune.data.images import read_image
 from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
-from eotune.search.exact import top_k
-from eotune.search.filters import Filter
-from eotune.search.store import Manifest, Snapshot, writing
+from eotune.search.filters import Filter, surrounding
+from eotune.search.store import Manifest, Snapshot, table_of, writing
 from eotune.search.tiles import TileConfig, Window
 
 MAX_RESULTS = 10_000
@@ -46,22 +45,44 @@ class Hit:
     time: datetime | None
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much an index holds, where and from when.
+
+    Attributes:
+        images: How many.
+        tiles: How many.
+        bounds: West, south, east and north of the smallest box around all footprints, west greater than east where it
+            lies across the antimeridian; None where no image has a position.
+        first: When the oldest image was taken; None where nothing says.
+        last: Likewise, the newest.
+    """
+
+    images: int
+    tiles: int
+    bounds: tuple[float, float, float, float] | None
+    first: datetime | None
+    last: datetime | None
+
+
 class Index:
     """An index as it was when opened; a build that goes on meanwhile does not disturb it.
 
     Args:
         folder: Where the index lies.
+        encoder: Name of the encoder where it is called otherwise now than when the index was made: its folder moved.
 
     Attributes:
         folder: Likewise.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, encoder: str | None = None) -> None:
         self.folder = Path(folder)
+        self._encoder_name = encoder
         self._snapshot = Snapshot(self.folder)
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913 - what the command takes
         cls,
         archive: Path,
         out: Path,
@@ -71,6 +92,7 @@ class Index:
         tiles: TileConfig | None = None,
         engine: Engine | None = None,
         speed: Speed | None = None,
+        store: str | None = None,
         resume: bool = False,
     ) -> dict[str, Any]:
         """Index a folder of images, or bring its index up to date: only what is new or changed is embedded.
@@ -83,6 +105,8 @@ class Index:
             tiles: How images are cut.
             engine: Where tiles are embedded, by ``engines.by_name.engine``; None for this process.
             speed: Precision, and how many tiles at once.
+            store: What holds the vectors: ``exact``, ``lance``, or a LanceDB database's URL; None for that of the
+                index, ``exact`` if it is new.
             resume: Go on with what was interrupted.
 
         Returns:
@@ -95,28 +119,33 @@ class Index:
         archive, tiles = Path(archive).absolute(), tiles or TileConfig()
         if not archive.is_dir():
             raise InputError(f"{archive}: no such folder", remedy="check the path")
+        table = table_of("exact" if store is None else store)
         name = _lasting(encoder)
         model = _load(name, image_size)
         with writing(Path(out)) as writer:
             wanted = Manifest(
                 folder=str(archive), encoder=name, fingerprint=model.fingerprint(), image_size=image_size,
-                dim=model.dim, tiles=tiles,
+                dim=model.dim, tiles=tiles, table=table,
             )  # fmt: skip
             del model  # workers have their own
             if writer.manifest is None:
                 writer.begin(wanted)
             else:
-                _refuse_other(writer.manifest, wanted, Path(out))
+                _refuse_other(writer.manifest, wanted, Path(out), store=store is not None)
             return update_index(writer, archive, engine or LocalEngine(), speed or Speed(), resume=resume)
 
     @classmethod
-    def open(cls, folder: Path) -> "Index":
+    def open(cls, folder: Path, encoder: str | None = None) -> "Index":
         """Open an index.
+
+        Args:
+            folder: Where it lies.
+            encoder: See :class:`Index`.
 
         Raises:
             InputError: There is none, it is not finished, or it is damaged.
         """
-        return cls(folder)
+        return cls(folder, encoder)
 
     def update(self, **options: Any) -> dict[str, Any]:
         """Bring the index up to date with its archive, and open it anew.
@@ -177,12 +206,8 @@ class Index:
         if not 1 <= k <= MAX_RESULTS:
             raise InputError(f"k={k}: out of range", remedy=f"give 1 to {MAX_RESULTS}")
         query = self._query(text, image, like)
-        segments = self._snapshot.segments
-        keep = None if where is None else [where.rows(segment) for segment in segments]
-        vectors = [segment.vectors for segment in segments]
-        ((rows, scores),) = top_k(vectors, query[None], k + (like is not None), keep=keep, minimum=minimum)
-        hits = [hit for hit in self._hits(rows, scores) if hit.id != like]
-        return hits[:k]
+        found = self._snapshot.rows.nearest(query, k + (like is not None), minimum=minimum, where=where)
+        return [_hit(row, score) for row, score in found if row["id"] != like][:k]
 
     @property
     def manifest(self) -> Manifest:
@@ -196,11 +221,12 @@ class Index:
         Raises:
             InputError: It cannot be loaded, or is not the same any more.
         """
-        model = _load(self.manifest.encoder, self.manifest.image_size)
+        name = self._encoder_name or self.manifest.encoder
+        model = _load(name, self.manifest.image_size)
         if model.fingerprint() != self.manifest.fingerprint:
             raise InputError(
                 f"{self.folder}: was made with {shown(self.manifest.encoder)} of fingerprint "
-                f"{self.manifest.fingerprint!r}, which now has {model.fingerprint()!r}",
+                f"{self.manifest.fingerprint!r}; {shown(name)} has {model.fingerprint()!r}",
                 remedy="restore the encoder's weights of then, or build the index again",
             )
         return model
@@ -214,11 +240,28 @@ class Index:
         Raises:
             InputError: There is no such tile.
         """
-        for segment in self._snapshot.segments:
-            row = pc.index(segment.column("id"), tile).as_py()
-            if row >= 0:
-                return segment.vectors[row].astype(np.float32)
-        raise InputError(f"{self.folder}: has no tile {tile}", remedy="take an id from an answer of this index")
+        return self._tile(tile)[1]
+
+    def tile(self, tile: int) -> Hit:
+        """Return a tile by its id, with score 0.
+
+        Raises:
+            InputError: There is no such tile.
+        """
+        return _hit(self._tile(tile)[0])
+
+    def extent(self) -> Extent:
+        """Return where and when the archive's tiles are."""
+        table = self._snapshot.rows.columns(["west", "south", "east", "north", "time"])
+        box = surrounding(*(table[name].to_numpy() for name in table.column_names[:4]))
+        times = pc.min_max(table["time"]).as_py()
+        return Extent(len(self._snapshot.sources()), len(self), box, times["min"], times["max"])
+
+    def _tile(self, tile: int) -> tuple[dict[str, Any], np.ndarray]:
+        found = self._snapshot.rows.tile(tile)
+        if found is None:
+            raise InputError(f"{self.folder}: has no tile {tile}", remedy="take an id from an answer of this index")
+        return found
 
     def _query(self, text: str | None, image: Path | np.ndarray | None, like: int | None) -> np.ndarray:
         """Return what is sought, ``(dim,)`` of unit length."""
@@ -237,27 +280,16 @@ class Index:
         total = np.sum([part / np.linalg.norm(part) for part in parts], axis=0)
         return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
-    def _hits(self, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
-        found: dict[int, Hit] = {}
-        first = 0
-        for segment in self._snapshot.segments:
-            inside = rows[(rows >= first) & (rows < first + segment.rows)]
-            if len(inside):
-                table = segment.take((inside - first).tolist()).to_pylist()
-                found |= {int(row): _hit(values) for row, values in zip(inside, table, strict=True)}
-            first += segment.rows
-        return [replace(found[int(row)], score=float(score)) for row, score in zip(rows, scores, strict=True)]
-
     def _reopen(self) -> None:
         self._snapshot = Snapshot(self.folder)
 
 
-def _hit(row: dict[str, Any]) -> Hit:
+def _hit(row: dict[str, Any], score: float = 0.0) -> Hit:
     import shapely
 
     window = (row["column"], row["row"], row["width"], row["height"])
     area = None if row["geometry"] is None else shapely.from_wkb(row["geometry"])
-    return Hit(row["id"], 0.0, row["path"], window, area, row["time"])
+    return Hit(row["id"], score, row["path"], window, area, row["time"])
 
 
 def _load(name: str, image_size: int | None) -> Any:
@@ -272,9 +304,11 @@ def _lasting(encoder: str) -> str:
     return f"{scheme}:{Path(rest).absolute()}" if colon and Path(rest).is_dir() else encoder
 
 
-def _refuse_other(have: Manifest, want: Manifest, out: Path) -> None:
+def _refuse_other(have: Manifest, want: Manifest, out: Path, *, store: bool) -> None:
     """Refuse to add to an index made with other settings; the archive may have moved, the encoder's folder too."""
     old, new = (one.model_dump(include={"fingerprint", "image_size", "dim", "tiles"}) for one in (have, want))
+    if store:
+        old["store"], new["store"] = ((one.table and one.table.url) or one.store for one in (have, want))
     changed = [f"{key}: {shown(old[key])}, now {shown(new[key])}" for key in old if old[key] != new[key]]
     if changed:
         raise InputError(

@@ -1,27 +1,31 @@
-"""The index on disk: float16 vectors in memory-mapped segments, their tiles as GeoParquet, a manifest swapped last."""
+"""The index on disk: a manifest, replaced last, that names the rows and the images of one generation."""
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eotune.core.config import Config, parse
 from eotune.core.errors import InputError
 from eotune.core.files import held, read_json, replaced, write_json
+from eotune.core.lookup import require, resolve, unknown_name
+from eotune.search.filters import Filter
 from eotune.search.tiles import TileConfig
 
-MANIFEST, SEGMENTS, WORK = "index.json", "segments", "work"
+MANIFEST, WORK = "index.json", "work"
 _GONE = ".work-gone"
 FORMAT = 1
-SEGMENT_ROWS = 131_072  # 128 MiB of 512 numbers
-_GROUP = 4096  # rows of a Parquet row group: what reading one row costs
+STORES = {  # what reads the rows of an index, and what changes them
+    "exact": ("eotune.search.segments:SegmentRows", "eotune.search.segments:SegmentWriter"),
+    "lance": ("eotune.search.lance:LanceRows", "eotune.search.lance:LanceWriter"),
+}
 
 COLUMNS = pa.schema(
     [
@@ -52,6 +56,22 @@ class SegmentInfo(Config):
     rows: int
 
 
+class TableInfo(Config):
+    """The LanceDB table of an index.
+
+    Attributes:
+        url: Of its database; None for the folder ``lance`` of the index.
+        name: Of the table.
+        version: Of the table, that this generation is.
+        indexed: Number of rows when its vector index was trained; 0 where it has none.
+    """
+
+    url: str | None = None
+    name: str
+    version: int = 0
+    indexed: int = 0
+
+
 class Manifest(Config):
     """What index.json holds; files that it does not name are no part of the index.
 
@@ -65,7 +85,9 @@ class Manifest(Config):
         tiles: How images were cut.
         generation: 0 until the first build is finished; one more with every change.
         next_id: What the next tile will be called.
+        rows: How many tiles.
         segments: In order; ids ascend through them.
+        table: Of LanceDB, which takes the place of segments; None in an exact store.
     """
 
     format: int = FORMAT
@@ -77,7 +99,14 @@ class Manifest(Config):
     tiles: TileConfig
     generation: int = 0
     next_id: int = 0
+    rows: int = 0
     segments: tuple[SegmentInfo, ...] = ()
+    table: TableInfo | None = None
+
+    @property
+    def store(self) -> str:
+        """One of :data:`STORES`."""
+        return "exact" if self.table is None else "lance"
 
     @property
     def sources(self) -> str:
@@ -85,37 +114,35 @@ class Manifest(Config):
         return f"sources-{self.generation:06d}.parquet"
 
 
-class Segment:
-    """Some rows of an index, open: they stay readable when the files are removed.
+class Rows(Protocol):
+    """The rows of one generation, open for reading."""
 
-    Attributes:
-        rows: How many.
-        vectors: float16 ``(rows, dim)``, memory-mapped.
-    """
+    def __init__(self, folder: Path, manifest: Manifest) -> None: ...
 
-    def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
-        self.rows = info.rows
-        path = folder / SEGMENTS / f"{info.name}.f16"
-        if path.stat().st_size != 2 * dim * info.rows:
-            raise InputError(f"{path}: is damaged (not {2 * dim * info.rows} bytes)", remedy="build the index again")
-        # Copy on write only because torch warns of what cannot be written; nobody writes.
-        self.vectors = np.memmap(path, np.dtype("<f2"), mode="c", shape=(info.rows, dim))
-        self._file = pq.ParquetFile(path.with_suffix(".parquet"), memory_map=True, read_dictionary=["path"])
-        self._group = self._file.metadata.row_group(0).num_rows
-        self._columns: dict[str, Any] = {}
+    def __len__(self) -> int: ...
 
-    def column(self, name: str) -> Any:
-        """Return a column as an Arrow array; it is kept, so that filters read it once."""
-        if name not in self._columns:
-            self._columns[name] = self._file.read([name])[name].combine_chunks()
-        return self._columns[name]
+    def nearest(
+        self, query: np.ndarray, k: int, *, minimum: float, where: Filter | None
+    ) -> list[tuple[dict[str, Any], float]]:
+        """Return rows with the greatest products with ``query`` ``(dim,)``, best first, and these."""
 
-    def take(self, rows: Sequence[int]) -> pa.Table:
-        """Return some rows, in the order given."""
-        groups = sorted({row // self._group for row in rows})
-        table = self._file.read_row_groups(groups)
-        place = {group: number * self._group for number, group in enumerate(groups)}
-        return table.take([place[row // self._group] + row % self._group for row in rows]).cast(COLUMNS)
+    def tile(self, tile: int) -> tuple[dict[str, Any], np.ndarray] | None:
+        """Return a row by its id, and its vector float32 ``(dim,)``; None where there is none."""
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Return some of :data:`COLUMNS`, whole."""
+
+
+class RowWriter(Protocol):
+    """Changes the rows of an index, without a trace for who reads by the manifest of before."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None: ...
+
+    def changed(self, drop: Set[str], added: Iterable[tuple[pa.Table, np.ndarray]]) -> dict[str, Any]:
+        """Drop tiles of these images, add others at the end; return what the manifest has to say then."""
+
+    def remove_strays(self, manifest: Manifest) -> None:
+        """Remove what the manifest does not name."""
 
 
 class Snapshot:
@@ -124,7 +151,7 @@ class Snapshot:
     Attributes:
         folder: Of the index.
         manifest: What it is.
-        segments: Its parts, open.
+        rows: Its tiles.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,19 +161,38 @@ class Snapshot:
             if self.manifest.generation == 0:
                 raise InputError(f"{folder}: this index is not finished", remedy="go on with eotune index --resume")
             try:
-                self.segments = [Segment(folder, info, self.manifest.dim) for info in self.manifest.segments]
+                self.rows: Rows = resolve(STORES[self.manifest.store][0])(folder, self.manifest)
                 return
             except (OSError, pa.ArrowException) as error:
-                # Between the manifest and its segments a writer may have finished; then there is a newer one.
+                # Between the manifest and its rows a writer may have finished; then there is a newer one.
                 if read_manifest(folder).generation == self.manifest.generation:
                     raise InputError(f"{folder}: is damaged ({error})", remedy="build the index again") from None
 
     def __len__(self) -> int:
-        return sum(segment.rows for segment in self.segments)
+        return len(self.rows)
 
     def sources(self) -> pa.Table:
         """Return the images that are in the index: path, size, time of change, number of tiles."""
         return pq.read_table(self.folder / self.manifest.sources, schema=SOURCES)
+
+
+def table_of(store: str) -> TableInfo | None:
+    """Return the table of a new index.
+
+    Args:
+        store: ``exact``; ``lance``; or the URL of a LanceDB database, such as ``s3://bucket/folder``.
+
+    Raises:
+        InputError: It is none of these.
+        MissingExtraError: LanceDB is not installed.
+    """
+    if store == "exact":
+        return None
+    if store != "lance" and "://" not in store:
+        raise unknown_name("store", store, STORES)
+    require("lancedb", "lance")
+    # A database may hold several indexes' tables.
+    return TableInfo(name="tiles") if store == "lance" else TableInfo(url=store, name=f"tiles-{uuid.uuid4().hex}")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -188,30 +234,18 @@ class Writer:
             OSError: The disk is full; the index is as it was.
         """
         old = self._required()
-        generation = old.generation + 1
-        new = _Segments(self.folder, generation, old.dim)
+        rows: RowWriter = resolve(STORES[old.store][1])(self.folder, old)
+        rows.remove_strays(old)
         self._remove_strays(old)
-        for info in old.segments:
-            segment = Segment(self.folder, info, old.dim)
-            stays = pc.invert(pc.is_in(segment.column("path").cast(pa.string()), pa.array(sorted(drop), pa.string())))
-            if pc.all(stays).as_py() is not False and info.rows >= SEGMENT_ROWS // 2:
-                new.keep(info)
-            else:
-                for start in range(0, info.rows, _GROUP):
-                    chosen = stays.slice(start, _GROUP)
-                    rows = segment.take(range(start, min(start + _GROUP, info.rows))).filter(chosen)
-                    new.add(rows, segment.vectors[start : start + _GROUP][chosen.to_numpy(zero_copy_only=False)])
-        following = old.next_id
-        for table, vectors in added:
-            ids = pa.array(np.arange(following, following + len(table)))
-            following += len(table)
-            new.add(table.add_column(0, "id", ids).cast(COLUMNS), vectors)
-        segments = new.finished()
-        changed = {"generation": generation, "next_id": following, "segments": segments}
-        manifest = old.model_copy(update=changed)
+        numbered = _Numbered(added, old.next_id)
+        changed = rows.changed(drop, numbered)
+        manifest = old.model_copy(
+            update={"generation": old.generation + 1, "next_id": numbered.following, **changed},
+        )
         with replaced(self.folder / manifest.sources) as temporary:
             pq.write_table(sources.cast(SOURCES), temporary, compression="zstd")
         self._swap(manifest)
+        rows.remove_strays(manifest)
         self._remove_strays(manifest)
 
     def move(self, folder: str) -> None:
@@ -229,10 +263,6 @@ class Writer:
 
     def _remove_strays(self, manifest: Manifest) -> None:
         """Remove what no manifest names: of the generation before, or of a commit that was interrupted."""
-        named = {info.name for info in manifest.segments}
-        for path in (self.folder / SEGMENTS).glob("*"):
-            if path.stem not in named:
-                path.unlink()
         for pattern in ("sources-*.parquet", ".sources-*", f".{Path(MANIFEST).stem}.*"):
             for path in self.folder.glob(pattern):
                 if path.name != manifest.sources:
@@ -264,48 +294,14 @@ def writing(folder: Path) -> Iterator[Writer]:
         yield Writer(folder)
 
 
-class _Segments:
-    """Rows on their way into the segments of a new generation."""
+class _Numbered:
+    """Tables with ids, ascending from a first one."""
 
-    def __init__(self, folder: Path, generation: int, dim: int) -> None:
-        self.folder, self.generation, self.dim = folder / SEGMENTS, generation, dim
-        self._infos: list[SegmentInfo] = []
-        self._tables: list[pa.Table] = []
-        self._vectors: list[np.ndarray] = []
-        self._rows = 0
-        self._written = 0
+    def __init__(self, added: Iterable[tuple[pa.Table, np.ndarray]], first: int) -> None:
+        self.added, self.following = added, first
 
-    def keep(self, info: SegmentInfo) -> None:
-        """Take a segment over as it is; what came before it stays before it."""
-        self._flush()
-        self._infos.append(info)
-
-    def add(self, table: pa.Table, vectors: np.ndarray) -> None:
-        """Take in rows."""
-        while len(table):
-            count = min(len(table), SEGMENT_ROWS - self._rows)
-            self._tables.append(table.slice(0, count))
-            self._vectors.append(np.array(vectors[:count], np.dtype("<f2")))
-            self._rows += count
-            table, vectors = table.slice(count), vectors[count:]
-            if self._rows == SEGMENT_ROWS:
-                self._flush()
-
-    def finished(self) -> tuple[SegmentInfo, ...]:
-        """Return all segments, written."""
-        self._flush()
-        return tuple(self._infos)
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        info = SegmentInfo(name=f"{self.generation:06d}-{self._written:04d}", rows=self._rows)
-        with replaced(self.folder / f"{info.name}.f16") as temporary, temporary.open("wb") as stream:
-            for part in self._vectors:
-                stream.write(part.tobytes())
-        table = pa.concat_tables(self._tables).replace_schema_metadata(GEO)
-        with replaced(self.folder / f"{info.name}.parquet") as temporary:
-            pq.write_table(table, temporary, compression="zstd", row_group_size=_GROUP)
-        self._infos.append(info)
-        self._tables, self._vectors, self._rows = [], [], 0
-        self._written += 1
+    def __iter__(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        for table, vectors in self.added:
+            ids = pa.array(np.arange(self.following, self.following + len(table)))
+            self.following += len(table)
+            yield table.add_column(0, "id", ids).cast(COLUMNS), vectors
