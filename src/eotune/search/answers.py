@@ -34,7 +34,7 @@ def properties(hit: Hit) -> dict[str, Any]:
 
 def feature(hit: Hit) -> dict[str, Any]:
     """Return a tile as a GeoJSON feature (RFC 7946); its geometry is null where the image has no position."""
-    return {"type": "Feature", "id": hit.id, "geometry": _geometry(hit.footprint), "properties": properties(hit)}
+    return {"type": "Feature", "id": hit.id, "geometry": geometry(hit.footprint), "properties": properties(hit)}
 
 
 def check_answers(out: Path) -> None:
@@ -121,8 +121,8 @@ def _write_sheet(index: Index, hits: Sequence[Hit], out: Path) -> None:
         sheet.save(temporary, format="PNG")
 
 
-def _geometry(area: Any | None) -> dict[str, Any] | None:
-    """Return a Polygon or MultiPolygon as GeoJSON, outer rings against the clock."""
+def geometry(area: Any | None) -> dict[str, Any] | None:
+    """Return a Polygon or MultiPolygon as GeoJSON (RFC 7946), outer rings against the clock; None of None."""
     if area is None:
         return None
     from shapely import MultiPolygon, to_geojson
