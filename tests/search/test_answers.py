@@ -36,7 +36,7 @@ def test_every_format_has_every_hit(found, archive, tmp_path):
     place = next(number for number, hit in enumerate(hits) if hit.path == "plain/red.png")
     with Image.open(tmp_path / "a.png") as sheet:
         colours = sheet.getcolors(2**20)
-        assert (48 * 48, (200, 20, 20)) in colours
+        assert (224 * 224, (200, 20, 20)) in colours
         assert place < len(hits) <= 5 * round(sheet.height / 264)
 
 

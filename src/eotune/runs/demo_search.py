@@ -34,8 +34,8 @@ PLACES: dict[str, Georeference] = {
 }
 # A query, and the class that is right.
 QUERIES = {
-    "ships lie at the piers of a harbour .": "Harbour",
-    "storage tanks stand in rows .": "StorageTanks",
+    "white ships are moored at a concrete quay .": "Harbour",
+    "white storage tanks with grass around .": "StorageTanks",
     "houses with red roofs in a residential area .": "Residential",
 }
 
@@ -140,7 +140,7 @@ def _write_report(
     )
     before, after = rows[0], rows[-1]
     page.cards(
-        (f"Right among {K}, by {kind}", f"{after[key]:.0f} %", f"{before[key]:.0f} % by {before['method']}")
+        (f"Right among the first {K}, by {kind}", f"{after[key]:.0f} %", f"{before[key]:.0f} % by {before['method']}")
         for key, kind in (("words", "words"), ("examples", "example"))
     )
     page.text(
@@ -157,7 +157,7 @@ def _write_report(
     page.section("Ask it yourself", "From the folder in which the demo was started.")
     where = out / INDEX
     page.code(
-        f'eotune query {where} "ships lie at the piers of a harbour ." --bbox 7,47,8,49\n'
+        f'eotune query {where} "white ships are moored at a concrete quay ." --bbox 7,47,8,49\n'
         f'eotune query {where} "storage tanks" --since 2024-01-01 --out found.geojson\n'
         f"eotune serve {where}"
     )
@@ -175,8 +175,8 @@ def _pictures(out: Path, index: Index, hits: Sequence[Hit], truth: Truth, label:
         for hit in hits:
             path = out / "found" / f"{Path(hit.path).stem}-{hit.window[0]}-{hit.window[1]}.png"
             thumbnail(index, hit, reader).save(path)
-            place, _, day = Path(hit.path).stem.partition("_")
-            pictures.append(Picture(path, f"{place}, {day}: {hit.score:.2f}", truth.is_right(hit, label)))
+            place = Path(hit.path).stem.partition("_")[0].capitalize()
+            pictures.append(Picture(path, f"{place} {hit.score:.2f}", truth.is_right(hit, label)))
     return pictures
 
 
@@ -200,6 +200,9 @@ def _places(page: Page, out: Path, index: Index, truth: Truth) -> None:
 
 def _unwrapped(area: Any) -> Any:
     """Return a footprint with longitudes from 0 to 360, so that the antimeridian does not tear a drawing."""
-    from shapely import transform
+    from shapely import get_parts, transform, union_all
 
-    return transform(area, lambda points: np.stack([points[:, 0] % 360, points[:, 1]], axis=1))
+    return union_all(
+        get_parts(transform(area, lambda points: np.stack([points[:, 0] % 360, points[:, 1]], axis=1))),
+        grid_size=1e-9,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from eotune.core.errors import InputError
 from eotune.core.files import replaced, write_text
@@ -113,7 +113,8 @@ def _write_sheet(index: Index, hits: Sequence[Hit], out: Path) -> None:
     with TileReader(index.manifest.tiles) as reader:
         for place, hit in enumerate(hits):
             left, top = _MARGIN + place % columns * width, _MARGIN + place // columns * height
-            sheet.paste(thumbnail(index, hit, reader), (left, top))
+            picture = thumbnail(index, hit, reader)
+            sheet.paste(ImageOps.contain(picture, (_SIDE, _SIDE)), (left, top))
             name = hit.path if len(hit.path) <= _WORDS else f"...{hit.path[3 - _WORDS :]}"
             draw.text((left, top + _SIDE + 2), f"{place + 1}.  {hit.score:.3f}", fill=(20, 20, 20))
             draw.text((left, top + _SIDE + 2 + _LINE), name, fill=(90, 90, 90))
