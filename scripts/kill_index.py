@@ -1,6 +1,6 @@
 """Kill the making of an index at random moments, go on each time, and see that it ends as if nothing had happened.
 
-    python scripts/kill_index.py [--kills 50] [--seed 0] [--out DIR]
+    python scripts/kill_index.py [--kills 50] [--seed 0] [--store exact|lance] [--out DIR]
 
 An archive of GeoTIFF and PNG is indexed; then brought up to date with what became of the archive (files added, changed,
 removed, the folder moved); then images are taken out of the index. Each of the three steps happens once undisturbed,
@@ -12,7 +12,6 @@ have the whole index as it was before the step or as it is after it. Exit status
 """
 
 import argparse
-import hashlib
 import multiprocessing
 import os
 import random
@@ -33,7 +32,7 @@ from eotune.data.scenes.render import render
 from eotune.methods.adapted import load_model
 from eotune.search.build import Speed
 from eotune.search.index import Index
-from eotune.search.store import Snapshot
+from eotune.search.store import COLUMNS, Snapshot
 from eotune.search.tiles import TileConfig
 
 STEPS = ("build", "update", "delete")
@@ -63,19 +62,20 @@ def write_archives(folder: Path) -> dict[str, Path]:
     return {"build": before, "update": after, "delete": after}
 
 
-def perform(step: str, archive: Path, out: Path) -> None:
+def perform(step: str, archive: Path, out: Path, store: str) -> None:
     """Do one step, going on with what was interrupted; what it says goes to a file."""
     os.dup2(os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
     if step == "delete":
         Index.open(out).delete(TAKEN_OUT)
         return
     speed = Speed(batch_size=4, shard_size=8)
-    Index.build(archive, out, encoder="tiny", tiles=TileConfig(size=48), speed=speed, resume=True)
+    Index.build(archive, out, encoder="tiny", tiles=TileConfig(size=48), speed=speed, store=store, resume=True)
 
 
-def started(step: str, archive: Path, out: Path) -> Any:
-    """Start a step in a process of its own; forked, so that it does not spend its time on imports."""
-    process = multiprocessing.get_context("fork").Process(target=perform, args=(step, archive, out))
+def started(step: str, archive: Path, out: Path, store: str) -> Any:
+    """Start a step in a process of its own: forked, so that it need not import, where threads of LanceDB allow it."""
+    context = multiprocessing.get_context("fork" if store == "exact" else "spawn")
+    process = context.Process(target=perform, args=(step, archive, out, store))
     process.start()
     return process
 
@@ -86,11 +86,12 @@ def started(step: str, archive: Path, out: Path) -> Any:
 def content(out: Path) -> dict[str, Any]:
     """Return all of an index that is compared and that readers have."""
     snapshot = Snapshot(out)
-    manifest = snapshot.manifest.model_dump(exclude={"segments", "folder"})
+    table = snapshot.rows.columns(COLUMNS.names).sort_by("id")
+    vectors = [snapshot.rows.tile(tile) for tile in table["id"].to_pylist()]
     return {
-        "manifest": manifest | {"rows": [info.rows for info in snapshot.manifest.segments]},
-        "vectors": [hashlib.sha256(segment.vectors.tobytes()).hexdigest() for segment in snapshot.segments],
-        "table": [segment.take(range(segment.rows)).to_pylist() for segment in snapshot.segments],
+        "manifest": snapshot.manifest.model_dump(exclude={"folder", "segments", "table"}),
+        "table": table.to_pylist(),
+        "vectors": [None if found is None else found[1].tobytes() for found in vectors],
     }
 
 
@@ -164,22 +165,22 @@ def watched(process: Any, out: Path, reader: Reader | None = None, stop_after: i
 
 
 def undisturbed(
-    archives: dict[str, Path], out: Path
+    archives: dict[str, Path], out: Path, store: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]], dict[str, int]]:
     """Do every step once; return what the index and its images are after each, and how many changes were seen."""
     states, known, counts = {}, {}, {}
     for step in STEPS:
-        counts[step], _ = watched(started(step, archives[step], out), out)
+        counts[step], _ = watched(started(step, archives[step], out, store), out)
         states[step], known[step] = content(out), images(out)
     return states, known, counts
 
 
-def trial(folder: Path, *, kills: int, seed: int) -> list[str]:
+def trial(folder: Path, *, kills: int, seed: int, store: str) -> list[str]:
     """Make indexes with kills and compare; return what differs."""
     rng = random.Random(seed)
     archives = write_archives(folder)
     load_model("tiny")  # what that imports, forked processes have
-    states, known, counts = undisturbed(archives, folder / "whole")
+    states, known, counts = undisturbed(archives, folder / "whole", store)
     wrong, moments, reads, number = list[str](), Counter[str](), 0, 0
     left = dict.fromkeys(STEPS, 0)
     for kill in range(kills):
@@ -191,7 +192,7 @@ def trial(folder: Path, *, kills: int, seed: int) -> list[str]:
             while True:
                 reader = Reader(out, allowed)
                 stop_after = rng.randint(0, counts[step]) if left[step] else None
-                process = started(step, archives[step], out)
+                process = started(step, archives[step], out, store)
                 _, killed = watched(process, out, reader, stop_after)
                 reader.look()
                 wrong += [f"{out.name}, {step}: {line}" for line in reader.wrong]
@@ -217,10 +218,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("kills", 50), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--store", choices=["exact", "lance"], default="exact")
     parser.add_argument("--out", type=Path, help="Folder to work in and to leave behind.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = trial(options.out or Path(temporary), kills=options.kills, seed=options.seed)
+        found = trial(options.out or Path(temporary), kills=options.kills, seed=options.seed, store=options.store)
     print("\n".join(found))
     sys.exit(bool(found))
 

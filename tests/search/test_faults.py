@@ -12,7 +12,7 @@ from eotune.core.errors import InputError
 from eotune.engines import shards
 from eotune.search import build as build_module
 from eotune.search import index as index_module
-from eotune.search import store, workers
+from eotune.search import segments, store, workers
 from eotune.search.build import Speed
 from eotune.search.index import Index
 from eotune.search.store import Snapshot, writing
@@ -55,7 +55,7 @@ def build(archive, tmp_path, monkeypatch):
 def content(folder):
     return [
         (row | {"id": None, "vector": vector.tobytes()})
-        for segment in Snapshot(folder).segments
+        for segment in Snapshot(folder).rows.segments
         for row, vector in zip(segment.take(range(segment.rows)).to_pylist(), segment.vectors, strict=True)
     ]
 
@@ -82,7 +82,7 @@ class FullDisk:
                 raise OSError(28, "No space left on device", str(path))
             return real(path)
 
-        for module in (files, store, shards):
+        for module in (files, store, segments, shards):
             monkeypatch.setattr(module, "replaced", replaced)
 
 
