@@ -22,6 +22,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a GeoJSON feature collection.")] = False,
 ) -> None:
     """Find the tiles of an archive that are nearest to words, to an image, or to both."""
+    from eotune.data.footprints import middle
     from eotune.search.answers import check_answers, feature, write_answers
     from eotune.search.filters import make_filter
     from eotune.search.index import Index
@@ -39,5 +40,5 @@ def command(
         typer.echo(f"{out}: {len(hits)} tiles")
     else:
         for hit in hits:
-            place = "" if hit.footprint is None else "  {:.4f},{:.4f}".format(*hit.footprint.centroid.coords[0])
+            place = "" if hit.footprint is None else "  {:.4f},{:.4f}".format(*middle(hit.footprint))
             typer.echo(f"{hit.score:.4f}  {hit.id:>8}  {hit.path}  {','.join(map(str, hit.window))}{place}")

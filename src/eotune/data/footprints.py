@@ -163,6 +163,23 @@ def grid_outline(grid: Grid, window: tuple[int, int, int, int]) -> Any | None:
     return None if ring is None else _polygon(*ring)
 
 
+def middle(area: Any) -> tuple[float, float]:
+    """Return longitude and latitude of an outline's centroid, also of one that the antimeridian cuts.
+
+    Example:
+        >>> from shapely import MultiPolygon, box
+        >>> middle(MultiPolygon([box(179, 0, 180, 2), box(-180, 0, -177, 2)]))
+        (-179.0, 1.0)
+    """
+    from shapely import transform
+
+    west, _, east, _ = area.bounds
+    if (west, east) == (-180, 180) and area.geom_type == "MultiPolygon":
+        area = transform(area, lambda points: np.where(points < (0, -90), points + (360, 0), points))
+    longitude, latitude = area.centroid.coords[0]
+    return (longitude + 180) % 360 - 180, latitude
+
+
 def _affine(transform: Any, crs: Any) -> Grid:
     a, b, c, d, e, f = transform[:6]
     return Grid(crs, lambda columns, rows: (a * columns + b * rows + c, d * columns + e * rows + f))
