@@ -175,7 +175,7 @@ def middle(area: Any) -> tuple[float, float]:
 
     west, _, east, _ = area.bounds
     if (west, east) == (-180, 180) and area.geom_type == "MultiPolygon":
-        area = transform(area, lambda points: np.where(points < (0, -90), points + (360, 0), points))
+        area = transform(area, lambda points: points + 360 * (points < (0, -90)))
     longitude, latitude = area.centroid.coords[0]
     return (longitude + 180) % 360 - 180, latitude
 
