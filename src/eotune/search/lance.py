@@ -28,6 +28,7 @@ _PROBES = 20
 _REFINE = 4  # times as many rows as are wanted are multiplied as they are stored
 _GROWTH = 4  # times as many rows are asked for where the outlines of too few meet a box
 _PATHS = 500  # in one condition
+_JOINED = 32_768  # rows that are multiplied at a time
 _NEEDED = ["path", "west", "south", "east", "north", "time", "geometry"]  # by filters
 
 
@@ -89,7 +90,7 @@ class LanceRows:
         search = self._table.search().where(condition) if condition else self._table.search()
         names = ["id", *(_NEEDED if where else ()), "vector"]
         ids, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        for batch in search.select(names).limit(max(1, self._rows)).to_batches():
+        for batch in _joined(search.select(names).limit(max(1, self._rows)).to_batches()):
             keep = None if where is None else where.rows(_Batch(batch))
             ((rows, found),) = top_k([_vectors(batch["vector"])], query[None], k, keep=[keep], minimum=minimum)
             ids = np.concatenate([ids, batch["id"].to_numpy()[rows]])
@@ -154,6 +155,18 @@ class LanceWriter:
 
     def remove_strays(self, manifest: Manifest) -> None:
         """Do nothing: versions are removed when they are old, before the next ones are made."""
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield larger ones, as LanceDB's have 1,024 rows and each costs what waking threads does."""
+    few: list[pa.RecordBatch] = []
+    for batch in batches:
+        few.append(batch)
+        if sum(map(len, few)) >= _JOINED:
+            yield pa.concat_batches(few)
+            few = []
+    if few:
+        yield pa.concat_batches(few)
 
 
 class _Batch:

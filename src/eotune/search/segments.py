@@ -17,7 +17,7 @@ from eotune.search.store import COLUMNS, GEO, Manifest, SegmentInfo
 
 SEGMENTS = "segments"
 SEGMENT_ROWS = 131_072  # 128 MiB of 512 numbers
-_GROUP = 4096  # rows of a Parquet row group: what reading one row costs
+_GROUP = 1024  # rows of a Parquet row group: what reading one row costs
 
 
 class Segment:
