@@ -131,7 +131,7 @@ def _add_lookups(app: FastAPI, archive: Archive, gate: Gate, served: dict[str, A
             encoder=_short(index.manifest.encoder),
             images=extent.images,
             tiles=extent.tiles,
-            bounds=extent.bounds,
+            bounds=None if extent.bounds is None else list(extent.bounds),
             first=extent.first,
             last=extent.last,
             generation=index.manifest.generation,

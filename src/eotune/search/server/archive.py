@@ -142,7 +142,7 @@ def _described(hit: Hit) -> dict[str, Any]:
     return {
         "id": hit.id,
         "path": hit.path,
-        "window": hit.window,
+        "window": list(hit.window),
         "time": hit.time,
         "footprint": geometry(hit.footprint),
         "bounds": _bounds(hit.footprint),
@@ -150,9 +150,9 @@ def _described(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _bounds(area: Any | None) -> tuple[float, float, float, float] | None:
+def _bounds(area: Any | None) -> list[float] | None:
     """Return the box around a footprint, which the antimeridian may cut in two."""
     if area is None:
         return None
     parts = np.array([part.bounds for part in getattr(area, "geoms", [area])])
-    return surrounding(*parts.T)
+    return list(surrounding(*parts.T) or ())

@@ -13,6 +13,8 @@ _LARGEST = 2**63 - 1
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Box = tuple[Longitude, Latitude, Longitude, Latitude]
+# Not a tuple: tools stumble over prefixItems in answers.
+Bounds = Annotated[list[float], Field(min_length=4, max_length=4)]
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Date = Annotated[str, Field(pattern=_DATE, description="A day such as 2024-01-31, or a time in ISO 8601; UTC.")]
 TileId = Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -69,10 +71,12 @@ class Place(BaseModel):
 
     id: int
     path: str = Field(description="Of its image, in the archive.")
-    window: tuple[int, int, int, int] = Field(description="Column, row, width and height in the image, in pixels.")
+    window: Annotated[list[int], Field(min_length=4, max_length=4)] = Field(
+        description="Column, row, width and height in the image, in pixels."
+    )
     time: datetime | None = Field(description="When the image was taken.")
     footprint: dict[str, Any] | None = Field(description="GeoJSON geometry in longitude and latitude.")
-    bounds: tuple[float, float, float, float] | None = Field(description=_BOX)
+    bounds: Bounds | None = Field(description=_BOX)
     thumbnail: str = Field(description="Address of its picture on this server.")
 
 
@@ -96,7 +100,7 @@ class Summary(BaseModel):
     encoder: str
     images: int
     tiles: int
-    bounds: tuple[float, float, float, float] | None = Field(description="Of all footprints. " + _BOX)
+    bounds: Bounds | None = Field(description="Of all footprints. " + _BOX)
     first: datetime | None = Field(description="When the oldest image was taken.")
     last: datetime | None = Field(description="When the newest was.")
     generation: int = Field(description="One more with every change of the index.")
