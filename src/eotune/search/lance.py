@@ -112,7 +112,7 @@ class LanceRows:
             complete = len(found) < wanted
             keep = None
             if where is not None:
-                keep = where.rows(_Batch(found.combine_chunks().to_batches()[0])) if len(found) else None
+                keep = where.rows(_Batch(_one(found.to_batches()))) if len(found) else None
             passed = found if keep is None else found.filter(pa.array(keep))
             if complete or len(passed) >= k:
                 return passed.drop_columns("_distance").sort_by("id")
@@ -163,10 +163,14 @@ def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         few.append(batch)
         if sum(map(len, few)) >= _JOINED:
-            yield pa.concat_batches(few)
+            yield _one(few)
             few = []
     if few:
-        yield pa.concat_batches(few)
+        yield _one(few)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 
 class _Batch:
