@@ -8,7 +8,7 @@ import typer
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFF, JPEG 2000, PNG and JPEG.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFF, JPEG 2000, PNG and JPEG, or a STAC file.")],
     encoder: Annotated[str, typer.Option(help="Encoder of images and texts, or run:DIR.")],
     out: Annotated[Path, typer.Option(help="The index's folder.")],
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels that the model sees.")] = None,
@@ -22,6 +22,7 @@ def command(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 32,
+    asset: Annotated[str | None, typer.Option(help="Key or role of STAC assets.")] = None,
     store: Annotated[
         str | None, typer.Option(help="exact, lance, or a LanceDB database's URL such as s3://bucket/folder.")
     ] = None,
@@ -53,6 +54,7 @@ def command(
         engine=engine_by_name(engine, workers=workers),
         speed=Speed(precision, batch_size),
         store=store,
+        asset=asset,
         resume=resume,
     )
     if as_json:

@@ -17,6 +17,7 @@ from eotune.engines.base import Engine
 from eotune.engines.shards import fingerprint, read_columns, row_failures
 from eotune.engines.stages import Stage, map_shards, write_rows
 from eotune.search.filters import bounds
+from eotune.search.stac import StacImage, stac_images
 from eotune.search.store import COLUMNS, SOURCES, WORK, Manifest, Snapshot, Writer
 from eotune.search.tiles import find_tiles
 from eotune.search.workers import EmbedConfig, EmbedTiles
@@ -47,12 +48,14 @@ class _Change:
 
     Attributes:
         files: Every image's path in the archive, to its size and time of change.
+        items: Of those that a STAC file names, what it says of them.
         new: Those that are not in the index as they are, in order.
         drop: Those whose tiles have to go: changed, or gone.
         kept: Numbers of tiles of the others.
     """
 
     files: dict[str, tuple[int, int]]
+    items: dict[str, StacImage]
     new: list[str]
     drop: set[str]
     kept: dict[str, int]
@@ -91,7 +94,7 @@ def update_index(writer: Writer, folder: Path, engine: Engine, speed: Speed, *, 
     settings = {"files": fingerprint({"files": marks}), "tiles": manifest.tiles.model_dump(mode="json")}
     # What the archive has become since an interruption replaces what it was; vectors of unchanged shards stay.
     write_rows(
-        _tables(folder, change.new, manifest),
+        _tables(folder, change, manifest),
         Stage("tiles", tiles, settings),
         rows_per_shard=speed.shard_size,
         redo=True,
@@ -122,29 +125,43 @@ def update_index(writer: Writer, folder: Path, engine: Engine, speed: Speed, *, 
 
 
 def _changes(index: Path, manifest: Manifest, folder: Path) -> _Change:
+    items = _items(folder, manifest)
+    paths = [path.relative_to(folder).as_posix() for path in find_images([folder])] if items is None else [*items]
     files = {}
-    for path in find_images([folder]):
+    for path in paths:
         try:
-            state = path.stat()
+            state = (folder / path).stat()
         except FileNotFoundError:  # removed since it was listed
             continue
-        files[path.relative_to(folder).as_posix()] = (state.st_size, state.st_mtime_ns)
+        # An image whose item says something else has changed too.
+        files[path] = (state.st_size, state.st_mtime_ns + (0 if items is None else items[path].mark()))
     before: dict[str, tuple[tuple[int, int], int]] = {}
     if manifest.generation:
         for row in Snapshot(index).sources().to_pylist():
             before[row["path"]] = ((row["size"], row["modified"]), row["tiles"])
     same = {path: tiles for path, (state, tiles) in before.items() if files.get(path) == state}
-    return _Change(files, [path for path in files if path not in same], {*before} - {*same}, same)
+    return _Change(files, items or {}, [path for path in files if path not in same], {*before} - {*same}, same)
 
 
-def _tables(folder: Path, paths: list[str], manifest: Manifest) -> Iterator[pa.Table]:
+def _items(folder: Path, manifest: Manifest) -> dict[str, StacImage] | None:
+    """Return what a STAC file names, by path: from the folder where it lies in there, absolute elsewhere."""
+    if manifest.stac is None:
+        return None
+    images = stac_images(folder / manifest.stac.file, manifest.stac.asset)
+    return {
+        (one.path.relative_to(folder) if one.path.is_relative_to(folder) else one.path).as_posix(): one
+        for one in images
+    }
+
+
+def _tables(folder: Path, change: _Change, manifest: Manifest) -> Iterator[pa.Table]:
     """Yield the tiles of images; one that cannot be opened is a row with the reason."""
-    rows = (row for path in paths for row in _rows(folder, path, manifest))
+    rows = (row for path in change.new for row in _rows(folder, path, manifest, change.items.get(path)))
     while chunk := list(islice(rows, _ROWS)):
         yield pa.Table.from_pylist(chunk, schema=_TILE)
 
 
-def _rows(folder: Path, path: str, manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, path: str, manifest: Manifest, item: StacImage | None) -> Iterator[dict[str, Any]]:
     import shapely
 
     if os.fsencode(path).decode("utf-8", "replace") != path:
@@ -153,11 +170,13 @@ def _rows(folder: Path, path: str, manifest: Manifest) -> Iterator[dict[str, Any
     try:
         for tile in find_tiles(folder / path, manifest.tiles):
             column, row, width, height = tile.window
-            west, south, east, north = bounds(tile.footprint)
+            area = item.footprint if tile.footprint is None and item else tile.footprint
+            time = item.time if tile.time is None and item else tile.time
+            west, south, east, north = bounds(area)
             yield {
                 "id": f"{path}@{column},{row}", "path": path, "column": column, "row": row, "width": width,
-                "height": height, "west": west, "south": south, "east": east, "north": north, "time": tile.time,
-                "geometry": None if tile.footprint is None else shapely.to_wkb(tile.footprint),
+                "height": height, "west": west, "south": south, "east": east, "north": north, "time": time,
+                "geometry": None if area is None else shapely.to_wkb(area),
             }  # fmt: skip
     except InputError as error:
         yield {"id": path, "error": str(error)}

@@ -18,7 +18,7 @@ from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
 from eotune.search.filters import Filter, surrounding
-from eotune.search.store import Manifest, Snapshot, table_of, writing
+from eotune.search.store import Manifest, Snapshot, StacInfo, table_of, writing
 from eotune.search.tiles import TileConfig, Window
 
 MAX_RESULTS = 10_000
@@ -93,12 +93,14 @@ class Index:
         engine: Engine | None = None,
         speed: Speed | None = None,
         store: str | None = None,
+        asset: str | None = None,
         resume: bool = False,
     ) -> dict[str, Any]:
         """Index a folder of images, or bring its index up to date: only what is new or changed is embedded.
 
         Args:
-            archive: Folder of GeoTIFF, JPEG 2000, PNG and JPEG, with what lies below it.
+            archive: Folder of GeoTIFF, JPEG 2000, PNG and JPEG, with what lies below it; or a JSON file of a STAC item,
+                item collection, collection or catalog that names images.
             out: The index's folder.
             encoder: Name of a dual encoder, or ``run:DIR`` of an adapted one.
             image_size: Side in pixels; None takes the model's own.
@@ -107,6 +109,7 @@ class Index:
             speed: Precision, and how many tiles at once.
             store: What holds the vectors: ``exact``, ``lance``, or a LanceDB database's URL; None for that of the
                 index, ``exact`` if it is new.
+            asset: Key or role of the assets of STAC items; see :func:`~eotune.search.stac.stac_images`.
             resume: Go on with what was interrupted.
 
         Returns:
@@ -117,14 +120,14 @@ class Index:
             InterruptedRunError: Ctrl-C; ``resume`` goes on.
         """
         archive, tiles = Path(archive).absolute(), tiles or TileConfig()
-        if not archive.is_dir():
-            raise InputError(f"{archive}: no such folder", remedy="check the path")
+        stac = _stac(archive, asset)
+        folder = archive.parent if stac else archive
         table = table_of("exact" if store is None else store)
         name = _lasting(encoder)
         model = _load(name, image_size)
         with writing(Path(out)) as writer:
             wanted = Manifest(
-                folder=str(archive), encoder=name, fingerprint=model.fingerprint(), image_size=image_size,
+                folder=str(folder), stac=stac, encoder=name, fingerprint=model.fingerprint(), image_size=image_size,
                 dim=model.dim, tiles=tiles, table=table,
             )  # fmt: skip
             del model  # workers have their own
@@ -132,7 +135,7 @@ class Index:
                 writer.begin(wanted)
             else:
                 _refuse_other(writer.manifest, wanted, Path(out), store=store is not None)
-            return update_index(writer, archive, engine or LocalEngine(), speed or Speed(), resume=resume)
+            return update_index(writer, folder, engine or LocalEngine(), speed or Speed(), resume=resume)
 
     @classmethod
     def open(cls, folder: Path, encoder: str | None = None) -> "Index":
@@ -154,9 +157,10 @@ class Index:
             **options: ``engine``, ``speed`` and ``resume``, as for :meth:`build`.
         """
         manifest = self.manifest
+        stac = manifest.stac
         summary = self.build(
-            Path(manifest.folder), self.folder, encoder=manifest.encoder, image_size=manifest.image_size,
-            tiles=manifest.tiles, **options,
+            Path(manifest.folder, stac.file if stac else ""), self.folder, encoder=manifest.encoder,
+            image_size=manifest.image_size, tiles=manifest.tiles, asset=stac.asset if stac else None, **options,
         )  # fmt: skip
         self._reopen()
         return summary
@@ -292,6 +296,17 @@ def _hit(row: dict[str, Any], score: float = 0.0) -> Hit:
     return Hit(row["id"], score, row["path"], window, area, row["time"])
 
 
+def _stac(archive: Path, asset: str | None) -> StacInfo | None:
+    """Return what names the images of an archive; None where the folder holds them."""
+    if archive.is_dir():
+        if asset is not None:
+            raise InputError(f"asset {shown(asset)}: {archive} is a folder", remedy="name a STAC file, or no asset")
+        return None
+    if not archive.is_file():
+        raise InputError(f"{archive}: no such folder or STAC file", remedy="check the path")
+    return StacInfo(file=archive.name, asset=asset)
+
+
 def _load(name: str, image_size: int | None) -> Any:
     from eotune.methods.adapted import load_model
 
@@ -306,7 +321,7 @@ def _lasting(encoder: str) -> str:
 
 def _refuse_other(have: Manifest, want: Manifest, out: Path, *, store: bool) -> None:
     """Refuse to add to an index made with other settings; the archive may have moved, the encoder's folder too."""
-    old, new = (one.model_dump(include={"fingerprint", "image_size", "dim", "tiles"}) for one in (have, want))
+    old, new = (one.model_dump(include={"stac", "fingerprint", "image_size", "dim", "tiles"}) for one in (have, want))
     if store:
         old["store"], new["store"] = ((one.table and one.table.url) or one.store for one in (have, want))
     changed = [f"{key}: {shown(old[key])}, now {shown(new[key])}" for key in old if old[key] != new[key]]

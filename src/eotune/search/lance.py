@@ -59,11 +59,13 @@ class LanceRows:
         """Return the k best rows, exactly where they are few or there is no vector index, and their scores."""
         condition = None if where is None else _condition(where)
         with _as_os_error():
-            few = not self._info.indexed or (condition and self._table.count_rows(condition) <= SCANNED)
-            if few:
+            passing = self._table.count_rows(condition) if condition and self._info.indexed else self._rows
+            if not self._info.indexed or passing <= SCANNED:
                 found = self._scanned(query, k, minimum, where, condition)
             else:
-                found = self._proposed(query, k, where, condition)
+                # So that the cells that are looked through hold as many rows that pass as without a filter.
+                probes = round(_PROBES * self._rows / passing)
+                found = self._proposed(query, k, where, condition, probes)
         vectors = found["vector"].combine_chunks()
         ((rows, scores),) = top_k([_vectors(vectors)], query[None], k, minimum=minimum)
         answers = found.drop_columns("vector").take(rows).to_pylist()
@@ -102,17 +104,19 @@ class LanceRows:
         wanted = ",".join(map(str, ids.tolist()))
         return self._table.search().where(f"id IN ({wanted})").limit(k).to_arrow().sort_by("id")
 
-    def _proposed(self, query: np.ndarray, k: int, where: Filter | None, condition: str | None) -> pa.Table:
+    def _proposed(
+        self, query: np.ndarray, k: int, where: Filter | None, condition: str | None, probes: int
+    ) -> pa.Table:
         """Return what the vector index proposes and passes, in the order of the ids."""
         wanted = 2 * k  # its products are rounded: the k best by them are not always the k best
         while True:
             search = self._table.search(query, vector_column_name="vector").distance_type("dot")
             search = search.where(condition) if condition else search
-            found = search.nprobes(_PROBES).refine_factor(_REFINE).limit(wanted).to_arrow()
+            found = search.nprobes(probes).refine_factor(_REFINE).limit(wanted).to_arrow()
             complete = len(found) < wanted
             keep = None
             if where is not None:
-                keep = where.rows(_Batch(found.combine_chunks().to_batches()[0])) if len(found) else None
+                keep = where.rows(_Batch(_one(found.to_batches()))) if len(found) else None
             passed = found if keep is None else found.filter(pa.array(keep))
             if complete or len(passed) >= k:
                 return passed.drop_columns("_distance").sort_by("id")
@@ -163,10 +167,14 @@ def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         few.append(batch)
         if sum(map(len, few)) >= _JOINED:
-            yield pa.concat_batches(few)
+            yield _one(few)
             few = []
     if few:
-        yield pa.concat_batches(few)
+        yield _one(few)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 
 class _Batch:

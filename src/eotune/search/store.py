@@ -56,6 +56,18 @@ class SegmentInfo(Config):
     rows: int
 
 
+class StacInfo(Config):
+    """The STAC file that names the images of an archive.
+
+    Attributes:
+        file: Its name in the archive's folder.
+        asset: Key or role of the assets; None for the usual ones.
+    """
+
+    file: str
+    asset: str | None = None
+
+
 class TableInfo(Config):
     """The LanceDB table of an index.
 
@@ -78,6 +90,7 @@ class Manifest(Config):
     Attributes:
         format: Of the files.
         folder: The archive's, absolute; paths of tiles start there.
+        stac: Where a STAC file names the images.
         encoder: Name of the encoder.
         fingerprint: Of the encoder: a query by another one has no meaning here.
         image_size: Side in pixels at which it was loaded; None for its own.
@@ -92,6 +105,7 @@ class Manifest(Config):
 
     format: int = FORMAT
     folder: str
+    stac: StacInfo | None = None
     encoder: str
     fingerprint: str
     image_size: int | None = None
