@@ -1,5 +1,6 @@
 """The exact store: float16 vectors in memory-mapped segments, beside the table of their tiles as GeoParquet."""
 
+import threading
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,20 @@ class Segment:
         self._file = pq.ParquetFile(path.with_suffix(".parquet"), memory_map=True, read_dictionary=["path"])
         self._group = self._file.metadata.row_group(0).num_rows
         self._columns: dict[str, Any] = {}
+        self._reading = threading.Lock()  # pyarrow's file is not for several threads at a time
 
     def column(self, name: str) -> Any:
         """Return a column as an Arrow array; it is kept, so that filters read it once."""
         if name not in self._columns:
-            self._columns[name] = self._file.read([name])[name].combine_chunks()
+            with self._reading:
+                self._columns[name] = self._file.read([name])[name].combine_chunks()
         return self._columns[name]
 
     def take(self, rows: Sequence[int]) -> pa.Table:
         """Return some rows, in the order given."""
         groups = sorted({row // self._group for row in rows})
-        table = self._file.read_row_groups(groups)
+        with self._reading:
+            table = self._file.read_row_groups(groups)
         place = {group: number * self._group for number, group in enumerate(groups)}
         return table.take([place[row // self._group] + row % self._group for row in rows]).cast(COLUMNS)
 

@@ -1,0 +1,32 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from eotune.search.index import Index
+from eotune.search.segments import SegmentRows
+from eotune.search.store import read_manifest
+
+
+def test_threads_read_a_segment_one_at_a_time(archive, tmp_path):
+    class Watched:
+        inside = most = 0
+
+        def __getattr__(self, name):
+            def read(*arguments):
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+                threading.Event().wait(0.01)
+                self.inside -= 1
+                return getattr(file, name)(*arguments)
+
+            return read
+
+    Index.build(archive, tmp_path / "index", encoder="tiny")
+    manifest = read_manifest(tmp_path / "index")
+    (segment,) = SegmentRows(tmp_path / "index", manifest).segments
+    file, segment._file = segment._file, Watched()
+    with ThreadPoolExecutor(4) as threads:
+        taken = [threads.submit(segment.take, [0]) for _ in range(4)]
+        columns = [threads.submit(segment.column, name) for name in ("id", "time")]
+    assert {one.result().num_rows for one in taken} == {1}
+    assert {len(one.result()) for one in columns} == {segment.rows}
+    assert segment._file.most == 1
