@@ -31,6 +31,7 @@ import pyarrow as pa
 import shapely
 import torch
 
+from eotune.core.errors import MissingExtraError
 from eotune.search.filters import Filter, make_filter
 from eotune.search.store import SOURCES, Manifest, Snapshot, table_of, writing
 from eotune.search.tiles import TileConfig
@@ -165,7 +166,7 @@ def main() -> None:
                 searches[name] = make()
                 searches[name](queries[0], 0.5)
                 memory[name] = (process.memory_info().rss - before) / 2**20
-            except ImportError as error:
+            except (ImportError, MissingExtraError) as error:
                 print(f"{name}: left out ({error})", file=sys.stderr)
                 continue
             if built and not options.json:
