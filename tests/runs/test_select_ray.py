@@ -12,7 +12,7 @@ from eotune.data.scenes import write_dataset
 from eotune.runs.select import select
 from eotune.selection.config import SelectionConfig
 
-ray = pytest.importorskip("ray", reason="needs the ray extra")
+pytest.importorskip("ray", reason="needs the ray extra")
 
 # Ray's own, on its way in and out.
 pytestmark = [
@@ -22,19 +22,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27})
-    made.add_node(num_cpus=1, object_store_memory=2**27)
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
-
-
-def test_a_cluster_chooses_what_one_process_does(cluster, tmp_path):
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_chooses_what_one_process_does(tmp_path):
     samples = write_dataset(tmp_path / "scenes", {"train": 1}, size=64)
     values = {"samples": samples, "encoder": "tiny", "sentence_encoder": "tiny", "clusters": 3}
     config = SelectionConfig.model_validate(values)

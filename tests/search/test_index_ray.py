@@ -1,0 +1,31 @@
+"""An index built on a Ray cluster of two nodes holds what one process puts into it."""
+
+import numpy as np
+import pytest
+
+from eotune.engines.by_name import engine
+from eotune.search.index import Index
+from eotune.search.tiles import TileConfig
+
+pytest.importorskip("ray", reason="needs the ray extra")
+
+# Ray's own, on its way in and out.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # workers on two nodes import torch
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_builds_the_same_index(archive, tmp_path):
+    tiles = TileConfig(size=50)
+    local = Index.build(archive, tmp_path / "local", encoder="tiny", tiles=tiles)
+    spread = Index.build(archive, tmp_path / "ray", encoder="tiny", tiles=tiles, engine=engine("ray", workers=2))
+
+    assert spread["tiles"] == local["tiles"] > 6
+    one, other = Index.open(tmp_path / "local"), Index.open(tmp_path / "ray")
+    red = np.full((48, 48, 3), (200, 20, 20), np.uint8)
+    assert [(hit.path, hit.window, hit.score) for hit in one.search(image=red, k=20)] == [
+        (hit.path, hit.window, hit.score) for hit in other.search(image=red, k=20)
+    ]
