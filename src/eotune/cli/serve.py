@@ -45,5 +45,5 @@ def command(
         )  # fmt: skip
         if token is None and not is_loopback(host):
             say(f"warning: everybody who reaches {url} can search this archive and see its images; set --token-env")
-        typer.echo(json.dumps({"url": url}) if as_json else f"{url}  (Ctrl-C ends it)")
-        run(app, socket)
+        line = json.dumps({"url": url}) if as_json else f"{url}  (Ctrl-C ends it)"
+        run(app, socket, lambda: typer.echo(line))

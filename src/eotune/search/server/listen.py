@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,26 @@ def listening(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
         raise
 
 
-def run(app: Any, opened: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests that are being answered are finished."""
+def run(app: Any, opened: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests that are being answered are finished.
+
+    Args:
+        app: The application.
+        opened: What it listens on.
+        ready: Called once it answers, and a signal ends it in order.
+    """
     import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            ready()
 
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=5,
     )  # fmt: skip
     with suppress(KeyboardInterrupt):  # uvicorn hands it on when it is done
-        uvicorn.Server(config).run(sockets=[opened])
+        Server(config).run(sockets=[opened])
 
 
 def read_token(variable: str | None, file: Path | None) -> str | None:
