@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
+from PIL import Image
+
 WEBGL = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 PICTURES = {  # name: width, height, colours, search, whether a result is chosen
     "serve": (1280, 800, "light", "q=white ships are moored at a concrete quay&k=12", False),
@@ -48,7 +50,11 @@ def main() -> None:
                 page.click(".card")
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(4000)  # the map flies to what was found
-            page.screenshot(path=options.out / f"{name}.png")
+            path = options.out / f"{name}.png"
+            page.screenshot(path=path)
+            with Image.open(path) as picture:
+                small = picture.convert("RGB").quantize(256)
+            small.save(path, optimize=True)
             page.close()
         browser.close()
         server.should_exit = True

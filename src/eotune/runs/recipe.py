@@ -25,8 +25,9 @@ _SOURCES = {"captions", "path", "samples", "labels"}
 _PATHS = ("captions", "path", "samples", "labels", "images", "listed")  # keys under which a split names files
 
 
-def _task_name(value: Any) -> Any:
-    return value.get("name", "retrieval") if isinstance(value, Mapping) else getattr(value, "name", None)
+def _task_name(value: Any) -> str:
+    name = value.get("name", "retrieval") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return name if isinstance(name, str) else repr(name)
 
 
 TaskConfig = Annotated[
