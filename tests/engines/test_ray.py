@@ -19,19 +19,12 @@ ray = pytest.importorskip("ray", reason="needs the ray extra")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")]
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
+@pytest.fixture(scope="module", autouse=True)
+def workers_are_found():
+    """Nodes are processes of their own, which find this folder's workers as an installed package is found."""
     with pytest.MonkeyPatch.context() as patched:
-        # Nodes are processes of their own, which find this folder's workers as an installed package is found.
         patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27})
-        made.add_node(num_cpus=1, object_store_memory=2**27)
-        ray.init(address=made.address, log_to_driver=False)
-        yield made
-        ray.shutdown()
-        made.shutdown()
+        yield
 
 
 class Nodes(Hashes):
@@ -76,7 +69,7 @@ class Losing:
             yield pool
 
 
-def test_two_nodes_write_what_one_process_does(cluster, made, undisturbed, tmp_path):
+def test_two_nodes_write_what_one_process_does(ray_cluster, made, undisturbed, tmp_path):
     source, stage = made
     os.mkfifo(tmp_path / "meet")
     settings = {"nodes": str(tmp_path / "nodes"), "meet": str(tmp_path / "meet")}
@@ -86,7 +79,7 @@ def test_two_nodes_write_what_one_process_does(cluster, made, undisturbed, tmp_p
     assert len({*(tmp_path / "nodes").read_text().split()}) == 2
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(cluster, made, undisturbed, tmp_path):
+def test_a_worker_killed_in_the_middle_changes_nothing(ray_cluster, made, undisturbed, tmp_path):
     source, stage = made
     settings = {"log": str(tmp_path / "log"), "dies_once_at": "s0042"}
     assert map_shards(engine("ray", workers=2), Hashes, settings, source, stage).failed == 0
@@ -96,7 +89,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(cluster, made, undisturbe
     assert len(calls) == 11
 
 
-def test_rows_that_fail_are_reported(cluster, made):
+def test_rows_that_fail_are_reported(ray_cluster, made):
     source, stage = made
     map_shards(engine("ray", workers=2), Hashes, {"unreadable": ["s0003"], "raises_at": "s0055"}, source, stage)
     assert list(row_failures(stage.out)) == [
@@ -105,7 +98,7 @@ def test_rows_that_fail_are_reported(cluster, made):
     ]
 
 
-def test_a_row_that_kills_its_worker_is_reported(cluster, made):
+def test_a_row_that_kills_its_worker_is_reported(ray_cluster, made):
     source, stage = made
     map_shards(engine("ray", workers=1), Hashes, {"dies_at": "s0000"}, source, stage)
     assert list(row_failures(stage.out)) == [RowFailure("s0000", "its worker died, most often for want of memory")]
@@ -114,13 +107,13 @@ def test_a_row_that_kills_its_worker_is_reported(cluster, made):
 @pytest.mark.parametrize(
     ("settings", "says"), [(InputError("no such model"), "embed: no such model"), ("dies", "cannot be started")]
 )
-def test_a_worker_that_cannot_start_says_why(cluster, made, settings, says):
+def test_a_worker_that_cannot_start_says_why(ray_cluster, made, settings, says):
     source, stage = made
     with pytest.raises(EotuneError, match=says):
         map_shards(engine("ray", workers=1), Unwilling, settings, source, stage)
 
 
-def test_what_the_cluster_has_no_room_for_is_refused(cluster, made):
+def test_what_the_cluster_has_no_room_for_is_refused(ray_cluster, made):
     from eotune.engines.ray import RayEngine
 
     source, stage = made
@@ -128,9 +121,9 @@ def test_what_the_cluster_has_no_room_for_is_refused(cluster, made):
         map_shards(RayEngine(gpus=4), Hashes, {}, source, stage)
 
 
-def test_a_node_lost_in_the_middle_changes_nothing(cluster, made, undisturbed):
+def test_a_node_lost_in_the_middle_changes_nothing(ray_cluster, made, undisturbed):
     source, stage = made
-    extra = cluster.add_node(num_cpus=1, object_store_memory=2**27)
-    losing = Losing(engine("ray", workers=3), lambda: cluster.remove_node(extra, allow_graceful=False))
+    extra = ray_cluster.add_node(num_cpus=1, object_store_memory=2**27)
+    losing = Losing(engine("ray", workers=3), lambda: ray_cluster.remove_node(extra, allow_graceful=False))
     assert map_shards(losing, Hashes, {}, source, stage).failed == 0
     assert contents(stage.out) == undisturbed

@@ -75,10 +75,6 @@ class InstructJob(Job[VisionLanguageEncoder]):
         """Return the pretrained model, to be changed."""
         return workshop.vision_language(recipe.encoder)
 
-    def encoder(self) -> VisionLanguageEncoder:
-        """Return the pretrained model, to be changed."""
-        return self.pretrained(self.recipe, self.workshop)
-
     def check(self, method: Method) -> None:
         """Refuse what adapts encoders of other kinds."""
         if method.config.name not in _METHODS:

@@ -10,7 +10,14 @@ from eotune.runs.figures import cell
 from eotune.runs.instruct_rows import GAINS, MODELS, PREDICTIONS, read_predictions
 from eotune.runs.learning import learning_curves, learning_section
 from eotune.runs.page import Cell, Page, Picture
-from eotune.runs.report_sections import Card, cost_cards, leak_cautions, make_it_again, shared_between_splits
+from eotune.runs.report_sections import (
+    Card,
+    cost_cards,
+    gain_cautions,
+    leak_cautions,
+    make_it_again,
+    shared_between_splits,
+)
 from eotune.runs.run_files import REPORT, RunFiles
 from eotune.tasks.instruct_training import LIKELIHOOD
 
@@ -52,11 +59,8 @@ def cautions(files: RunFiles) -> Iterator[str]:
     for split, lines in files.data.get("left_out", {}).items():
         count = files.data["splits"][split]["left_out"]
         yield f"{count:,} records of {split} could not be used and were left out; the first: {lines[0]}"
-    if files.summary["trainable_parameters"] and (gain := files.row("accuracy", model="gain")):
-        if gain["high"] is not None and gain["high"] < 0:
-            yield "The adapted model is worse than the pretrained one on the test split."
-        elif gain["low"] is not None and gain["low"] <= 0:
-            yield "The interval of the gain holds 0: this test split does not establish one."
+    if files.summary["trainable_parameters"]:
+        yield from gain_cautions(files.row("accuracy", model="gain"))
     baselines = {"gain_over_blind": "the model asked without the image", "gain_over_prior": "training's answers alone"}
     for model, what in baselines.items():
         row = files.row("accuracy", model=model)

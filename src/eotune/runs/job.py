@@ -66,9 +66,9 @@ class Job(ABC, Generic[EncoderType]):
             InputError: It cannot be read.
         """
 
-    @abstractmethod
     def encoder(self) -> EncoderType:
-        """Return the pretrained encoder, to be changed."""
+        """Return the pretrained encoder for the job's data, to be changed."""
+        return self.pretrained(self.recipe, self.workshop)
 
     def check(self, method: Method) -> None:
         """Refuse a method that is none for the task.

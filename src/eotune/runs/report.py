@@ -11,7 +11,14 @@ from eotune.runs.learning import learning_curves, learning_section
 from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
 from eotune.runs.plots import EMBEDDING_MAP, RECALLS
-from eotune.runs.report_sections import Card, cost_cards, leak_cautions, make_it_again, shared_between_splits
+from eotune.runs.report_sections import (
+    Card,
+    cost_cards,
+    gain_cautions,
+    leak_cautions,
+    make_it_again,
+    shared_between_splits,
+)
 from eotune.runs.retrieval_space import GEOMETRY, LEGEND, MAP_NOTE, map_chart
 from eotune.runs.run_files import REPORT, RunFiles
 
@@ -53,12 +60,8 @@ def write_report(run: Path) -> None:
 def cautions(files: RunFiles) -> Iterator[str]:
     """Yield what a reader should know before quoting the figures."""
     yield from leak_cautions(files.data)
-    gain = files.row("mR", model="gain")
-    if gain and files.summary["trainable_parameters"]:
-        if gain["high"] < 0:
-            yield "The adapted model is worse than the pretrained one on the test split."
-        elif gain["low"] <= 0:
-            yield "The interval of the gain holds 0: this test split does not establish one."
+    if files.summary["trainable_parameters"]:
+        yield from gain_cautions(files.row("mR", model="gain"))
     after, favour = files.row("mR"), files.row("mR_ties_in_favour")
     if after and favour and favour["value"] - after["value"] > 1:
         yield (

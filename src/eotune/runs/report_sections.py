@@ -35,6 +35,16 @@ def leak_cautions(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"{leak['near_images']:,} of {leak['images']:,} test images look the same as a training image."
 
 
+def gain_cautions(gain: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what a gain's interval says against the adapted model; nothing where there is no gain, or no interval."""
+    if gain is None or gain["low"] is None:
+        return
+    if gain["high"] < 0:
+        yield "The adapted model is worse than the pretrained one on the test split."
+    elif gain["low"] <= 0:
+        yield "The interval of the gain holds 0: this test split does not establish one."
+
+
 def shared_between_splits(page: Page, data: Mapping[str, Any], kinds: Mapping[str, str], *, note: str) -> None:
     """Add what the splits share, and the files that they were read from.
 

@@ -48,10 +48,6 @@ class RetrievalJob(Job[DualEncoder]):
         """Return the pretrained encoder, to be changed."""
         return workshop.encoder(recipe.encoder)
 
-    def encoder(self) -> DualEncoder:
-        """Return the pretrained encoder, to be changed."""
-        return self.pretrained(self.recipe, self.workshop)
-
     def check(self, method: Method) -> None:
         """Refuse a method of labelled images."""
         if method.needs_labels:
