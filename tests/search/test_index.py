@@ -29,7 +29,7 @@ def content(folder):
     return {
         (row["path"], row["column"], row["row"]): vector.tobytes()
         for segment in Snapshot(folder).rows.segments
-        for row, vector in zip(segment.take(range(segment.rows)).to_pylist(), segment.vectors, strict=True)
+        for row, vector in zip(segment.tiles(range(segment.rows)), segment.vectors, strict=True)
     }
 
 

@@ -11,12 +11,12 @@ def test_threads_read_a_segment_one_at_a_time(archive, tmp_path):
         inside = most = 0
 
         def __getattr__(self, name):
-            def read(*arguments):
+            def read(*arguments, **settings):
                 self.inside += 1
                 self.most = max(self.most, self.inside)
                 threading.Event().wait(0.01)
                 self.inside -= 1
-                return getattr(file, name)(*arguments)
+                return getattr(file, name)(*arguments, **settings)
 
             return read
 
@@ -25,8 +25,19 @@ def test_threads_read_a_segment_one_at_a_time(archive, tmp_path):
     (segment,) = SegmentRows(tmp_path / "index", manifest).segments
     file, segment._file = segment._file, Watched()
     with ThreadPoolExecutor(4) as threads:
-        taken = [threads.submit(segment.take, [0]) for _ in range(4)]
+        taken = [threads.submit(segment.tiles, [0]) for _ in range(4)]
         columns = [threads.submit(segment.column, name) for name in ("id", "time")]
-    assert {one.result().num_rows for one in taken} == {1}
+    assert {len(one.result()) for one in taken} == {1}
     assert {len(one.result()) for one in columns} == {segment.rows}
     assert segment._file.most == 1
+
+
+def test_tiles_are_the_same_whatever_filters_have_read(archive, tmp_path):
+    Index.build(archive, tmp_path / "index", encoder="tiny")
+    (segment,) = SegmentRows(tmp_path / "index", read_manifest(tmp_path / "index")).segments
+    rows = [3, 0, 3, segment.rows - 1]
+    first = segment.tiles(rows)
+    for name in ("path", "west", "geometry", "time"):
+        segment.column(name)
+        assert segment.tiles(rows) == first
+        assert [list(tile) for tile in segment.tiles(rows)] == [list(tile) for tile in first]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _ROWS = 131_072  # of a block: waking threads is dear on a busy machine, and few rows are multiplied again
 _CONVERTED = 8192  # rows of a block that is converted to float32: 16 MiB of 512 numbers
-_GATHER = 0.5  # where a filter leaves a smaller share of a block, its rows are gathered
+_GATHER = 0.25  # where a filter leaves a smaller share of a block, its rows are gathered
 _FEW = 4  # queries, up to which a pass for each costs less than converting the vectors once for all
 
 
@@ -60,7 +60,7 @@ def top_k(
                 mask = chosen[start : start + size]
                 rows = np.flatnonzero(mask)
                 if len(rows) < _GATHER * len(block):
-                    block, mask = block[torch.from_numpy(rows)], None
+                    block, mask = block.index_select(0, torch.from_numpy(rows)), None  # a third of indexing's time
                 else:
                     rows = None
             if not len(block):

@@ -70,13 +70,17 @@ class Filter:
                                     ("west", "south", "east", "north"))  # fmt: skip
         left, bottom, right, top = self.bbox
         # Bounds that are not known are NaN, of which no comparison is true.
-        inside, meets = np.zeros(len(west), bool), np.zeros(len(west), bool)
-        for start, end in [(left, right)] if left <= right else [(left, 180.0), (-180.0, right)]:
-            inside |= (west >= start) & (east <= end) & (south >= bottom) & (north <= top)
-            meets |= (west <= end) & (east >= start) & (south <= top) & (north >= bottom)
-        meets = meets if keep is None else meets & keep
+        halves = [(left, right)] if left <= right else [(left, 180.0), (-180.0, right)]
+        meets = np.logical_or.reduce([(west <= end) & (east >= start) for start, end in halves])
+        rows = np.flatnonzero(meets if keep is None else meets & keep)
+        rows = rows[(south[rows] <= top) & (north[rows] >= bottom)]
+        west, south, east, north = (bound[rows] for bound in (west, south, east, north))
+        inside = np.logical_or.reduce([(west >= start) & (east <= end) for start, end in halves])
+        inside &= (south >= bottom) & (north <= top)
+        meets = np.zeros(len(meets), bool)
+        meets[rows] = True
         # Of those whose bounds only meet the box, the outline decides: it need not fill its bounds.
-        unsure = np.flatnonzero(meets & ~inside)
+        unsure = rows[~inside]
         if len(unsure):
             import shapely
 

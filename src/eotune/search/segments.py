@@ -1,7 +1,7 @@
 """The exact store: float16 vectors in memory-mapped segments, beside the table of their tiles as GeoParquet."""
 
 import threading
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from eotune.search.store import COLUMNS, GEO, Manifest, SegmentInfo
 
 SEGMENTS = "segments"
 SEGMENT_ROWS = 131_072  # 128 MiB of 512 numbers
-_GROUP = 1024  # rows of a Parquet row group: what reading one row costs
+_GROUP = 256  # rows of a Parquet row group: what reading one row costs
 
 
 class Segment:
@@ -48,13 +48,25 @@ class Segment:
                 self._columns[name] = self._file.read([name])[name].combine_chunks()
         return self._columns[name]
 
-    def take(self, rows: Sequence[int]) -> pa.Table:
-        """Return some rows, in the order given."""
-        groups = sorted({row // self._group for row in rows})
+    def tiles(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return some rows, in the order given; what filters have read is not read again."""
+        held = dict(self._columns)
+        names = [name for name in COLUMNS.names if name not in held]
+        groups = {number: self._read(number, names) for number in {row // self._group for row in rows}}
+        found = []
+        for row in rows:  # pyarrow's take costs more than reading the group does
+            (tile,) = groups[row // self._group].slice(row % self._group, 1).to_pylist()
+            found.append({name: held[name][row].as_py() if name in held else tile[name] for name in COLUMNS.names})
+        return found
+
+    def groups(self) -> Iterator[pa.Table]:
+        """Yield all rows, some at a time."""
+        for group in range(self._file.num_row_groups):
+            yield self._read(group, COLUMNS.names)
+
+    def _read(self, group: int, names: list[str]) -> pa.Table:
         with self._reading:
-            table = self._file.read_row_groups(groups)
-        place = {group: number * self._group for number, group in enumerate(groups)}
-        return table.take([place[row // self._group] + row % self._group for row in rows]).cast(COLUMNS)
+            return self._file.read_row_group(group, names, use_threads=False)  # few rows: handing out costs more
 
 
 class SegmentRows:
@@ -81,21 +93,24 @@ class SegmentRows:
         keep = None if where is None else [where.rows(segment) for segment in self.segments]
         vectors = [segment.vectors for segment in self.segments]
         ((rows, scores),) = top_k(vectors, query[None], k, keep=keep, minimum=minimum)
+        return list(zip(self.tiles(rows), scores.tolist(), strict=True))
+
+    def tiles(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Return some rows, numbered through all segments, in the order given."""
         found: dict[int, dict[str, Any]] = {}
         first = 0
         for segment in self.segments:
             inside = rows[(rows >= first) & (rows < first + segment.rows)]
-            if len(inside):
-                found |= zip(inside.tolist(), segment.take((inside - first).tolist()).to_pylist(), strict=True)
+            found |= zip(inside.tolist(), segment.tiles((inside - first).tolist()), strict=True)
             first += segment.rows
-        return [(found[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+        return [found[row] for row in rows.tolist()]
 
     def tile(self, tile: int) -> tuple[dict[str, Any], np.ndarray] | None:
         """Return a row by its id, and its vector."""
         for segment in self.segments:
             row = pc.index(segment.column("id"), tile).as_py()
             if row >= 0:
-                return segment.take([row]).to_pylist()[0], segment.vectors[row].astype(np.float32)
+                return segment.tiles([row])[0], segment.vectors[row].astype(np.float32)
         return None
 
     def columns(self, names: Sequence[str]) -> pa.Table:
@@ -120,10 +135,12 @@ class SegmentWriter:
             if pc.all(stays).as_py() is not False and info.rows >= SEGMENT_ROWS // 2:
                 new.keep(info)
             else:
-                for start in range(0, info.rows, _GROUP):
-                    chosen = stays.slice(start, _GROUP)
-                    rows = segment.take(range(start, min(start + _GROUP, info.rows))).filter(chosen)
-                    new.add(rows, segment.vectors[start : start + _GROUP][chosen.to_numpy(zero_copy_only=False)])
+                start = 0
+                for rows in segment.groups():
+                    chosen = stays.slice(start, len(rows))
+                    vectors = segment.vectors[start : start + len(rows)]
+                    new.add(rows.filter(chosen).cast(COLUMNS), vectors[chosen.to_numpy(zero_copy_only=False)])
+                    start += len(rows)
         for table, vectors in added:
             new.add(table, vectors)
         segments = new.finished()
@@ -178,7 +195,7 @@ class _Segments:
                 stream.write(part.tobytes())
         table = pa.concat_tables(self._tables).replace_schema_metadata(GEO)
         with replaced(self.folder / f"{info.name}.parquet") as temporary:
-            pq.write_table(table, temporary, compression="zstd", row_group_size=_GROUP)
+            pq.write_table(table, temporary, compression="snappy", row_group_size=_GROUP)
         self._infos.append(info)
         self._tables, self._vectors, self._rows = [], [], 0
         self._written += 1
