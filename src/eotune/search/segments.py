@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class SegmentRows:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.segments = [Segment(folder, info, manifest.dim) for info in manifest.segments]
+        self._passing = lru_cache(4)(self._find_passing)  # several questions are asked of one box
 
     def __len__(self) -> int:
         return sum(segment.rows for segment in self.segments)
@@ -90,10 +92,13 @@ class SegmentRows:
         self, query: np.ndarray, k: int, *, minimum: float, where: Filter | None
     ) -> list[tuple[dict[str, Any], float]]:
         """Return the k best rows, exactly, and their scores."""
-        keep = None if where is None else [where.rows(segment) for segment in self.segments]
+        keep = None if where is None else self._passing(where)
         vectors = [segment.vectors for segment in self.segments]
         ((rows, scores),) = top_k(vectors, query[None], k, keep=keep, minimum=minimum)
         return list(zip(self.tiles(rows), scores.tolist(), strict=True))
+
+    def _find_passing(self, where: Filter) -> list[np.ndarray | None]:
+        return [where.rows(segment) for segment in self.segments]
 
     def tiles(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Return some rows, numbered through all segments, in the order given."""
