@@ -41,9 +41,10 @@ $(INTEROP)/.installed: pyproject.toml constraints.txt
 test-interop: $(INTEROP)/.installed  ## against open_clip and torchvision (several GB; 5 GB of memory)
 	$(INTEROP)/bin/python -m pytest -m interop tests/interop -rA --show-capture=stdout
 
-# Chromium comes from the system: apt-get install chromium.
+# Chromium comes from the system; as root on Debian this installs it.
 test-web: $(INSTALLED)  ## the search page in headless Chromium
-	@command -v chromium >/dev/null || { echo "test-web needs chromium: apt-get install --yes chromium" >&2; exit 1; }
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install --yes chromium; } \
+	|| { echo "test-web needs chromium: sudo apt-get install chromium" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,web-test]'
 	$(BIN)/python -m pytest tests/search/server/test_page.py -rA --show-capture=no
 

@@ -331,3 +331,24 @@ def test_a_defect_is_told_without_its_trace(plain, monkeypatch, capsys):
 def test_templates_of_tiles_are_checked(places, url):
     with pytest.raises(InputError, match="no address of map tiles"):
         create_app(places, tiles_url=url)
+
+
+def test_images_that_a_stac_file_names_elsewhere_are_not_shown(client, tmp_path):
+    pytest.importorskip("pystac", reason="needs the geo extra")
+    Image.new("RGB", (48, 48), (200, 20, 20)).save(tmp_path / "elsewhere.png")
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": "a", "links": [], "bbox": [1, 2, 3, 4],
+        "geometry": {"type": "Polygon", "coordinates": [[[1, 2], [3, 2], [3, 4], [1, 4], [1, 2]]]},
+        "properties": {"datetime": "2021-05-06T07:08:09Z"},
+        "assets": {"visual": {"href": str(tmp_path / "elsewhere.png"), "roles": ["data"]}},
+    }  # fmt: skip
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/catalog.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    Index.build(tmp_path / "archive/catalog.json", tmp_path / "index", encoder="tiny")
+    connected = client(tmp_path / "index")
+    (hit,) = connected.post("/api/search", json={"text": "red"}).json()["hits"]
+    assert hit["bounds"] == [1, 2, 3, 4]
+    answer = connected.get(hit["thumbnail"])  # an index from elsewhere may name any file
+    assert answer.status_code == 404
+    assert "outside the archive" in answer.json()["error"]
+    assert str(tmp_path) not in answer.text

@@ -126,10 +126,13 @@ class Thumbnails:
             reader.close()
 
     def _read(self, index: Index, hit: Hit) -> np.ndarray:
-        gone = InputError(f"tile {hit.id}: its image cannot be read any more", remedy="bring the index up to date")
         inside = PurePosixPath(hit.path)
         if inside.is_absolute() or ".." in inside.parts:  # an index from elsewhere may say anything
-            raise gone
+            raise InputError(
+                f"tile {hit.id}: its image lies outside the archive, where the server does not read",
+                remedy="keep the STAC file in a folder that holds its images",
+            )
+        gone = InputError(f"tile {hit.id}: its image cannot be read any more", remedy="bring the index up to date")
         tiles = index.manifest.tiles
         with self._lock:
             reader = self._idle.pop() if self._idle else TileReader(tiles)
