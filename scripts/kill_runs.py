@@ -1,13 +1,15 @@
 """Kill a run at random moments, resume it each time, and see that it ends as if nothing had happened.
 
-    python scripts/kill_runs.py [--kills 20] [--seed 0] [--steps 240] [--out DIR] [--sweep]
+    python scripts/kill_runs.py [--kills 20] [--seed 0] [--steps 240] [--out DIR] [--sweep | --long-tail]
 
 A small recipe (synthetic scenes, the bundled encoder, HarMA) runs once undisturbed, then in a process that gets SIGKILL
 again and again: while it starts, at steps drawn over what is left, while a checkpoint is written, in an evaluation, and
 after training. Each kill is followed by ``--resume``. Where a run comes to its end before all kills have happened, the
 others are done to a new one. Compared are metrics.json, every file of the adapter, and the loss of every step and the
 figures of every evaluation, repeated ones included, to the last bit. ``--sweep`` does the same to `eotune sweep` over
-two settings. Exit status 1 if anything differs.
+two settings. ``--long-tail`` does it to debLoRA on labelled scenes, whose run has more parts: a phase, the features and
+clusters of its targets, another phase, and the probes; moments are drawn evenly over the undisturbed run's time, and
+a phase that has ended must not train again. Exit status 1 if anything differs.
 """
 
 import argparse
@@ -18,13 +20,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 SPLITS = ("train", "validation", "test")
+CLASSES = ("Forest", "Beach", "Harbour", "Farmland")
 CHECKPOINT = 8  # steps, of epochs of 10: every fifth falls together with an evaluation
 KINDS = {"step": 7, "checkpoint": 5, "evaluation": 4, "start": 2, "end": 2}  # of 20 kills
 _POLL = 0.002  # seconds
@@ -33,27 +36,46 @@ _POLL = 0.002  # seconds
 # --- the run ------------------------------------------------------------------------------------------------------
 
 
-def write_recipe(folder: Path, *, steps: int) -> Path:
+def write_recipe(folder: Path, *, steps: int, long_tail: bool) -> Path:
     """Write scenes and a recipe of ``steps`` steps below ``folder``; return the recipe."""
+    values = _long_tail(folder, steps) if long_tail else _retrieval(folder, steps)
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"name": "killed", "encoder": {"name": "tiny", "image_size": 32}, **values}))
+    return path
+
+
+def _retrieval(folder: Path, steps: int) -> dict[str, Any]:
     from eotune.data.scenes import write_dataset
 
     captions = write_dataset(folder / "scenes", {"train": 8, "validation": 2, "test": 2}, size=32)
-    recipe = {
-        "name": "killed",
+    return {
         "task": {
             "name": "retrieval", "pairs": "images",
             **{s: {"captions": str(captions), "split": s, "limit": 80} for s in SPLITS},
         },
-        "encoder": {"name": "tiny", "image_size": 32},
         "method": {"name": "harma", "bottleneck": 16},
         "training": {
             "batch_size": 8, "max_steps": steps, "log_every": 1, "checkpoint_every": CHECKPOINT, "device": "cpu",
             "learning_rate": 3e-3,
         },
     }  # fmt: skip
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
+
+
+def _long_tail(folder: Path, steps: int) -> dict[str, Any]:
+    """Return a recipe of two phases of half the steps each, in epochs of ten."""
+    from eotune.data.scenes import write_dataset
+
+    scenes = write_dataset(folder / "scenes", {"train": 20, "validation": 6, "test": 10}, size=32, classes=CLASSES)
+    return {
+        "task": {
+            "name": "long_tail", "imbalance_ratio": 4, **{s: {"path": str(scenes), "split": s} for s in SPLITS},
+        },
+        "method": {"name": "deblora", "clusters": 4, "rho": 2, "strong": 2},
+        "training": {
+            "batch_size": 8, "max_steps": steps, "log_every": 1, "checkpoint_every": CHECKPOINT, "device": "cpu",
+            "learning_rate": 1e-3, "augmentation": {"randaugment": None},
+        },
+    }  # fmt: skip
 
 
 def command(recipe: Path, out: Path, *, sweep: bool) -> list[str]:
@@ -113,7 +135,8 @@ class Watch:
         last = self.last()
         if not last["step"]:
             return "restoring its state" if log else "starting"
-        return f"evaluating after step {last['step']}" if self.evaluates() else f"step {last['step'] + 1}"
+        phase = next((f"{event['name']}, " for event in reversed(log) if event["event"] == "phase"), "")
+        return phase + (f"evaluating after step {last['step']}" if self.evaluates() else f"step {last['step'] + 1}")
 
 
 def done_steps(out: Path) -> int:
@@ -176,41 +199,48 @@ def kill_once(words: list[str], out: Path, kind: str, step: int, delay: float) -
 
 def differences(whole: Path, other: Path) -> list[str]:
     """Return what differs between an undisturbed directory and one that was killed: files, and events of the log."""
-    files = [p.relative_to(whole) for p in whole.rglob("*") if p.name == "metrics.json" or p.parent.name == "adapter"]
+    parts = ("adapter", "classifiers")
+    files = [p.relative_to(whole) for p in whole.rglob("*") if p.name == "metrics.json" or p.parent.name in parts]
     equal = [f for f in files if (other / f).is_file() and (other / f).read_bytes() == (whole / f).read_bytes()]
     found = [str(file) for file in files if file not in equal]
     for log in (path.relative_to(whole) for path in whole.rglob("log.jsonl")):
-        expected = {_key(event): _figures(event) for event in _lines(whole / log)}
-        seen = {_key(event) for event in _lines(other / log)}
-        found += [f"{log}: {_key(e)}" for e in _lines(other / log) if expected.get(_key(e)) != _figures(e)]
-        found += [f"{log}: no {key}" for key in expected.keys() - seen]
+        expected, seen = dict(_figures(whole / log)), list(_figures(other / log))
+        found += [f"{log}: {key}" for key, figures in seen if expected.get(key) != figures]
+        found += [f"{log}: no {key}" for key in expected.keys() - dict(seen).keys()]
+        phases = [key[0] for key, _ in seen]
+        order = list(dict.fromkeys(phases))
+        if phases != sorted(phases, key=order.index):
+            found.append(f"{log}: a phase that had ended trains again")
     return found if files else ["the undisturbed run left nothing to compare"]
 
 
-def _lines(log: Path) -> list[dict[str, Any]]:
-    events = map(json.loads, log.read_text(encoding="utf-8").splitlines())
-    return [event for event in events if event["event"] in ("step", "evaluation")]
+def _figures(log: Path) -> Iterator[tuple[tuple[str, str, int], list[Any]]]:
+    """Yield phase, kind and step of the steps and evaluations in a log, and their figures."""
+    phase = ""
+    for event in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        if event["event"] == "phase":
+            phase = event["name"]
+        if event["event"] in ("step", "evaluation"):
+            figures = [event.get(name) for name in ("loss", "learning_rate", "gradient_norm", "metrics")]
+            yield (phase, event["event"], event["step"]), figures
 
 
-def _key(event: dict[str, Any]) -> tuple[str, int]:
-    return event["event"], event["step"]
-
-
-def _figures(event: dict[str, Any]) -> list[Any]:
-    return [event.get(name) for name in ("loss", "learning_rate", "gradient_norm", "metrics")]
-
-
-def trial(folder: Path, *, kills: int, seed: int, steps: int, sweep: bool) -> list[str]:
+def trial(
+    folder: Path, *, kills: int, seed: int, steps: int, sweep: bool = False, long_tail: bool = False
+) -> list[str]:
     """Kill, resume and compare; print a line a kill and return what differed."""
     draw = random.Random(seed)
-    recipe = write_recipe(folder, steps=steps)
+    recipe = write_recipe(folder, steps=steps, long_tail=long_tail)
     whole, out, runs = folder / "whole", folder / "killed-1", 1
     began = time.perf_counter()
     subprocess.run(command(recipe, whole, sweep=sweep), check=True, capture_output=True)
-    print(f"undisturbed: {time.perf_counter() - began:.0f} s", flush=True)
+    alone = time.perf_counter() - began
+    print(f"undisturbed: {alone:.0f} s", flush=True)
     found, moments = [], Counter[str]()
-    kinds = plan(kills, draw)
+    kinds = ["start"] * kills if long_tail else plan(kills, draw)
     spread = {"start": 5.0, "step": 0.05, "checkpoint": 0.015, "evaluation": 0.15, "end": 2.0}
+    if long_tail:  # its parts are long enough to be hit
+        spread["start"] = alone
     while kinds:
         left = steps - done_steps(out)
         step = done_steps(out) + draw.randint(1, max(1, 2 * left // (len(kinds) + 1)))
@@ -234,10 +264,15 @@ def main() -> None:
     for name, default in (("kills", 20), ("seed", 0), ("steps", 240)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path, help="keep everything there, in a new folder")
-    parser.add_argument("--sweep", action="store_true", help="kill `eotune sweep` instead of `eotune run`")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--sweep", action="store_true", help="kill `eotune sweep` instead of `eotune run`")
+    what.add_argument("--long-tail", action="store_true", help="kill debLoRA on labelled scenes")
     options = parser.parse_args()
     folder = options.out or Path(tempfile.mkdtemp())
-    found = trial(folder, kills=options.kills, seed=options.seed, steps=options.steps, sweep=options.sweep)
+    found = trial(
+        folder, kills=options.kills, seed=options.seed, steps=options.steps, sweep=options.sweep,
+        long_tail=options.long_tail,
+    )  # fmt: skip
     for one in found:
         print(f"  differs: {one}")
     sys.exit(1 if found else 0)

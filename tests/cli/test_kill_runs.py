@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def kill_runs():
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # five processes that import torch
 def test_a_run_that_is_killed_ends_as_an_undisturbed_one(kill_runs, tmp_path, capsys):
-    assert kill_runs.trial(tmp_path, kills=3, seed=1, steps=49, sweep=False) == []
+    assert kill_runs.trial(tmp_path, kills=3, seed=1, steps=49) == []
     assert "3 kills of" in capsys.readouterr().out
 
 
@@ -36,5 +37,19 @@ def test_a_difference_of_a_bit_is_seen(kill_runs, tmp_path):
         (tmp_path / name / "log.jsonl").write_text(f'{{"event": "step", "step": 1, "loss": {loss}}}\n')
     assert kill_runs.differences(tmp_path / "whole", tmp_path / "same") == []
     assert kill_runs.differences(tmp_path / "whole", tmp_path / "other") == [
-        "adapter/weights", "log.jsonl: ('step', 1)",
+        "adapter/weights", "log.jsonl: ('', 'step', 1)",
     ]  # fmt: skip
+
+
+def test_a_phase_that_trains_again_is_seen(kill_runs, tmp_path):
+    def log(*phases):
+        lines = [line for phase in phases for line in ({"event": "phase", "name": phase}, {"event": "step", "step": 1})]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    for name, phases in (("whole", "ab"), ("resumed", "aab"), ("other", "aba")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text("[]")
+        (tmp_path / name / "log.jsonl").write_text(log(*phases))
+    assert kill_runs.differences(tmp_path / "whole", tmp_path / "resumed") == []
+    (found,) = kill_runs.differences(tmp_path / "whole", tmp_path / "other")
+    assert "trains again" in found
