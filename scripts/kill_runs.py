@@ -8,8 +8,8 @@ after training. Each kill is followed by ``--resume``. Where a run comes to its 
 others are done to a new one. Compared are metrics.json, every file of the adapter, and the loss of every step and the
 figures of every evaluation, repeated ones included, to the last bit. ``--sweep`` does the same to `eotune sweep` over
 two settings. ``--long-tail`` does it to debLoRA on labelled scenes, whose run has more parts: a phase, the features and
-clusters of its targets, another phase, and the probes; moments are drawn evenly over the undisturbed run's time, and
-a phase that has ended must not train again. Exit status 1 if anything differs.
+clusters of its targets, another phase, and the probes; it is killed in each, and a phase that has ended must not train
+again. Exit status 1 if anything differs.
 """
 
 import argparse
@@ -30,6 +30,8 @@ SPLITS = ("train", "validation", "test")
 CLASSES = ("Forest", "Beach", "Harbour", "Farmland")
 CHECKPOINT = 8  # steps, of epochs of 10: every fifth falls together with an evaluation
 KINDS = {"step": 7, "checkpoint": 5, "evaluation": 4, "start": 2, "end": 2}  # of 20 kills
+OF_LONG_TAIL = {"step": 7, "checkpoint": 3, "evaluation": 3, "start": 1, "targets": 3, "end": 3}
+SPREAD = {"start": 5.0, "step": 0.05, "checkpoint": 0.015, "evaluation": 0.15, "targets": 1.5, "end": 2.0}  # seconds
 _POLL = 0.002  # seconds
 
 
@@ -106,6 +108,10 @@ class Watch:
         lines = logs[-1].read_text(encoding="utf-8").split("\n")[:-1] if logs else []
         return [event for event in map(json.loads, lines) if event["time"] > self.began]
 
+    def steps(self) -> int:
+        """Return how many steps it has made."""
+        return sum(event["event"] == "step" for event in self.log())
+
     def last(self) -> dict[str, Any]:
         """Return its last step or evaluation."""
         return next((e for e in reversed(self.log()) if e["event"] in ("step", "evaluation")), {"event": "", "step": 0})
@@ -119,9 +125,10 @@ class Watch:
         last = self.last()
         return last["event"] == "step" and float(last["epoch"]).is_integer()
 
-    def trained(self) -> bool:
-        """Tell whether it has come to the end of a run's training."""
-        return any(path.stat().st_mtime > self.began for path in self.out.rglob("done.json"))
+    def trained(self, phases: int = 1) -> bool:
+        """Tell whether it has come to the end of a run's phase of that number."""
+        ends = [path.stat().st_mtime for path in self.out.rglob("done.json")]
+        return len(ends) >= phases and max(ends) > self.began
 
     def doing(self) -> str:
         """Say what it was at when it was killed."""
@@ -140,34 +147,38 @@ class Watch:
 
 
 def done_steps(out: Path) -> int:
-    """Return the step of the newest whole checkpoint; 0 where there is none."""
-    found = [path.parent.name for path in out.rglob("checkpoint-*/complete")]
-    return max((int(name.rpartition("-")[2]) for name in found), default=0)
+    """Return the steps of the newest whole checkpoints of all phases together; 0 where there is none."""
+    newest: dict[Path, int] = {}
+    for path in out.rglob("checkpoint-*/complete"):
+        phase, step = path.parents[1], int(path.parent.name.rpartition("-")[2])
+        newest[phase] = max(step, newest.get(phase, 0))
+    return sum(newest.values())
 
 
 # --- when to kill -------------------------------------------------------------------------------------------------
 
 
-def plan(kills: int, draw: random.Random) -> list[str]:
+def plan(kills: int, draw: random.Random, shares: dict[str, int] = KINDS) -> list[str]:
     """Return the kind of every kill, in order; those at the end of the run come last."""
-    kinds = [kind for kind, share in KINDS.items() for _ in range(max(1, round(share * kills / 20)))][:kills]
+    kinds = [kind for kind, share in shares.items() for _ in range(max(1, round(share * kills / 20)))][:kills]
     draw.shuffle(kinds)
     return sorted(kinds, key=lambda kind: kind == "end")
 
 
-def ready(kind: str, watch: Watch, step: int) -> Callable[[], bool]:
+def ready(kind: str, watch: Watch, steps: int, phases: int) -> Callable[[], bool]:
     """Return what tells that the moment of a kind has come, up to a delay."""
     moments: dict[str, Callable[[], bool]] = {
         "start": lambda: True,
-        "step": lambda: watch.last()["step"] >= step,
+        "step": lambda: watch.steps() >= steps,
         "checkpoint": watch.writes_checkpoint,
         "evaluation": watch.evaluates,
-        "end": watch.trained,
+        "targets": watch.trained,
+        "end": lambda: watch.trained(phases),
     }
     return moments[kind]
 
 
-def kill_once(words: list[str], out: Path, kind: str, step: int, delay: float) -> str | None:
+def kill_once(words: list[str], out: Path, kind: str, *, steps: int, phases: int, delay: float) -> str | None:
     """Run until ``delay`` seconds after the moment of a kind; return what was cut short, None if the end came first.
 
     Raises:
@@ -176,7 +187,7 @@ def kill_once(words: list[str], out: Path, kind: str, step: int, delay: float) -
     with tempfile.TemporaryFile("w+") as errors:
         watch = Watch(out)
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
-        moment, killed_at = ready(kind, watch, step), float("inf")
+        moment, killed_at = ready(kind, watch, steps, phases), float("inf")
         try:
             while process.poll() is None and time.monotonic() < killed_at:
                 if killed_at == float("inf") and moment():
@@ -234,17 +245,15 @@ def trial(
     whole, out, runs = folder / "whole", folder / "killed-1", 1
     began = time.perf_counter()
     subprocess.run(command(recipe, whole, sweep=sweep), check=True, capture_output=True)
-    alone = time.perf_counter() - began
-    print(f"undisturbed: {alone:.0f} s", flush=True)
+    print(f"undisturbed: {time.perf_counter() - began:.0f} s", flush=True)
     found, moments = [], Counter[str]()
-    kinds = ["start"] * kills if long_tail else plan(kills, draw)
-    spread = {"start": 5.0, "step": 0.05, "checkpoint": 0.015, "evaluation": 0.15, "end": 2.0}
-    if long_tail:  # its parts are long enough to be hit
-        spread["start"] = alone
+    kinds = plan(kills, draw, OF_LONG_TAIL if long_tail else KINDS)
+    phases = 2 if long_tail else 1
     while kinds:
         left = steps - done_steps(out)
-        step = done_steps(out) + draw.randint(1, max(1, 2 * left // (len(kinds) + 1)))
-        cut = kill_once(command(recipe, out, sweep=sweep), out, kinds[0], step, draw.uniform(0, spread[kinds[0]]))
+        more = draw.randint(1, max(1, 2 * left // (len(kinds) + 1)))
+        delay = draw.uniform(0, SPREAD[kinds[0]])
+        cut = kill_once(command(recipe, out, sweep=sweep), out, kinds[0], steps=more, phases=phases, delay=delay)
         if cut is None:
             found += [f"run {runs}: {one}" for one in differences(whole, out)]
             runs += 1

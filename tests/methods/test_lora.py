@@ -7,6 +7,7 @@ from torch import nn
 from transformers import CLIPModel, ViTModel
 
 from eotune.core.errors import InputError
+from eotune.core.files import read_json
 from eotune.encoders import load_image
 from eotune.methods import create, method_problems
 
@@ -132,6 +133,9 @@ def test_composed_encoder_saves_an_adapter_a_backbone(small_composed, make_compo
         "text/adapter_config.json",
         "text/adapter_model.safetensors",
     ]
+    targets = read_json(tmp_path / "image/adapter_config.json")["target_modules"]
+    assert targets == sorted(targets)  # the same bytes in every process
+    assert len(targets) > 3
     alone = PeftModel.from_pretrained(make_composed().image_model, tmp_path / "image").eval()
     assert torch.equal(alone(pixels).last_hidden_state, small_composed.image_model(pixels).last_hidden_state)
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError
-from eotune.core.files import replaced
+from eotune.core.files import read_json, write_json
 from eotune.core.lookup import nearest
 from eotune.encoders.base import Encoder, TowerName
 from eotune.encoders.multimodal_parts import Part
@@ -127,9 +127,11 @@ class Method(base.Method):
             folder = directory / name
             weights = {PEFT_PREFIX + key: tensor for key, tensor in _lora_state(backbone).items()}
             write_weights(folder / PEFT_WEIGHTS, weights)
-            with tempfile.TemporaryDirectory() as scratch, replaced(folder / PEFT_CONFIG) as temporary:
+            with tempfile.TemporaryDirectory() as scratch:
                 backbone.peft_config["default"].save_pretrained(scratch)
-                temporary.write_bytes((Path(scratch) / PEFT_CONFIG).read_bytes())
+                values = read_json(Path(scratch) / PEFT_CONFIG)
+            values["target_modules"] = sorted(values["target_modules"])  # a set, whose order changes by the process
+            write_json(folder / PEFT_CONFIG, values)
         write_weights(directory / base.WEIGHTS, self._others(encoder))
 
     def load(self, encoder: Encoder, directory: Path) -> None:
