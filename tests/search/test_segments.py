@@ -1,6 +1,9 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from eotune.search.filters import Filter, make_filter
 from eotune.search.index import Index
 from eotune.search.segments import SegmentRows
 from eotune.search.store import read_manifest
@@ -41,3 +44,19 @@ def test_tiles_are_the_same_whatever_filters_have_read(archive, tmp_path):
         segment.column(name)
         assert segment.tiles(rows) == first
         assert [list(tile) for tile in segment.tiles(rows)] == [list(tile) for tile in first]
+
+
+def test_a_filter_is_looked_up_once_and_another_anew(archive, tmp_path, monkeypatch):
+    Index.build(archive, tmp_path / "index", encoder="tiny")
+    rows = SegmentRows(tmp_path / "index", read_manifest(tmp_path / "index"))
+    query = np.eye(1, rows.segments[0].vectors.shape[1], dtype=np.float32)[0]
+
+    def found(where):
+        return sorted(tile["id"] for tile, _ in rows.nearest(query, 100, minimum=-2, where=where))
+
+    pictures, rasters, everything = (make_filter(path=path) for path in ("*.png", "*.tif", "*"))
+    assert found(pictures)
+    assert found(rasters)
+    assert sorted(found(pictures) + found(rasters)) == found(everything)
+    monkeypatch.setattr(Filter, "rows", None)
+    assert found(make_filter(path="*")) == sorted(range(len(rows)))

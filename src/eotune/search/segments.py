@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence, Set
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ class SegmentRows:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.segments = [Segment(folder, info, manifest.dim) for info in manifest.segments]
-        self._passing = lru_cache(4)(self._find_passing)  # several questions are asked of one box
+        self._last: tuple[Filter, list[np.ndarray | None]] | None = None
 
     def __len__(self) -> int:
         return sum(segment.rows for segment in self.segments)
@@ -97,8 +96,12 @@ class SegmentRows:
         ((rows, scores),) = top_k(vectors, query[None], k, keep=keep, minimum=minimum)
         return list(zip(self.tiles(rows), scores.tolist(), strict=True))
 
-    def _find_passing(self, where: Filter) -> list[np.ndarray | None]:
-        return [where.rows(segment) for segment in self.segments]
+    def _passing(self, where: Filter) -> list[np.ndarray | None]:
+        """Return which rows of each segment pass; the last answer is kept: one box is asked several questions."""
+        last = self._last
+        if last is None or last[0] != where:
+            last = self._last = where, [where.rows(segment) for segment in self.segments]
+        return last[1]
 
     def tiles(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Return some rows, numbered through all segments, in the order given."""
