@@ -50,7 +50,7 @@ class ReadImages:
 
 
 class EmbedTexts:
-    """Embeds the texts of samples.
+    """Embeds the texts of samples, equal ones of a shard once.
 
     Args:
         name: Of the sentence encoder.
@@ -61,7 +61,9 @@ class EmbedTexts:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return ``embedding``, float16 of unit length."""
-        vectors = self.encoder.embed(table["text"].to_pylist(), batch_size=_BATCH)
+        texts = table["text"].to_pylist()
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}  # instruction sets repeat themselves
+        vectors = self.encoder.embed(list(places), batch_size=_BATCH)[[places[text] for text in texts]]
         finite = np.isfinite(vectors).all(axis=1)
         kind = pa.list_(pa.float16(), vectors.shape[1])
         stored = np.where(finite[:, None], vectors, 0).astype(np.float16)
