@@ -27,7 +27,7 @@ from eotune.core.files import write_json
 from eotune.core.seeds import generator
 
 SIZES = {
-    "train": {"class": 1100, "choice": 800, "is_class": 1200, "presence": 1700, "caption": 600},
+    "train": {"class": 1400, "choice": 900, "is_class": 1000, "presence": 1800, "caption": 300},
     "val": {"class": 150, "choice": 100, "is_class": 150, "presence": 200},
     "test": {"class": 500, "choice": 300, "is_class": 500, "presence": 700},
 }

@@ -4,7 +4,8 @@
 
 A pretrained ViT sees, and stays as it is, its positions interpolated to a smaller image; a projector and a small causal
 language model of whole words start at random and learn the captions of the split `train`, and nothing else. The words
-of the instruction files that `--words` names stand in the vocabulary, without a meaning yet.
+of the instruction files that `--words` names stand in the vocabulary; what captions do not say has no meaning yet, and
+gets vectors drawn anew in the end, since training pushes all that is never said the same way.
 """
 
 import argparse
@@ -137,6 +138,16 @@ def loss_of(model: LlavaForConditionalGeneration, batch: dict[str, Tensor], feat
     return nn.functional.cross_entropy(model.lm_head(hidden[taught]).float(), following[taught]), int(taught.sum())
 
 
+def draw_anew(model: LlavaForConditionalGeneration, known: Tensor, seed: int) -> None:
+    """Give the words that are not among ``known`` ids random vectors, as long as those of the known are on average."""
+    vectors = model.get_input_embeddings().weight
+    unknown = torch.ones(len(vectors), dtype=torch.bool)
+    unknown[known] = False
+    drawn = torch.randn(int(unknown.sum()), vectors.shape[1], generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        vectors[unknown] = drawn * vectors[~unknown].norm(dim=1).mean() / vectors.shape[1] ** 0.5
+
+
 def teach(
     encoder: VisionLanguageEncoder, captions: CaptionSet, *, epochs: int, batch: int, rate: float, seed: int
 ) -> None:
@@ -184,6 +195,7 @@ def teach(
                     f"{tokens / spent:.0f} caption tokens/s, {spent:.0f} s",
                     flush=True,
                 )
+    draw_anew(model, torch.cat([lesson["input_ids"][0] for _, lesson in pairs]).unique(), seed)
     model.eval()
 
 

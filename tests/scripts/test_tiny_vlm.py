@@ -73,6 +73,21 @@ def test_features_are_standardised_by_the_first_layer(script):
     torch.testing.assert_close(projector.linear_1(features), plain(flat), rtol=1e-4, atol=1e-4)
 
 
+def test_only_unknown_words_are_drawn_anew_and_are_as_long_as_the_known(script, vision):
+    model, _ = script.fresh(vision, TEXTS, 32, 0)
+    vectors = model.get_input_embeddings().weight
+    before, known = vectors.detach().clone(), torch.arange(5, len(vectors))
+    with torch.no_grad():
+        vectors[5:] *= 10
+        before[5:] *= 10
+    script.draw_anew(model, known, 0)
+    assert torch.equal(vectors[5:], before[5:])
+    assert not torch.isclose(vectors[:5], before[:5]).any()
+    lengths = vectors.detach().norm(dim=1)
+    assert float(lengths[:5].mean()) == pytest.approx(float(lengths[5:].mean()), rel=0.15)
+    assert torch.equal(model.lm_head.weight, vectors)
+
+
 def test_the_loss_from_cached_features_is_that_of_the_whole_model(script, vision, captions):
     model, processor = script.fresh(vision, TEXTS, 32, 0)
     encoder = VisionLanguageEncoder(model, processor).eval()
