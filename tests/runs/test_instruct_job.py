@@ -19,7 +19,7 @@ from eotune.runs import execute as module
 from eotune.runs.compare import compare
 from eotune.runs.execute import execute
 from eotune.runs.instruct_rows import read_predictions, resampled_accuracy
-from eotune.runs.recipe import parse_recipe, read_recipe
+from eotune.runs.recipe import parse_recipe, read_recipe, read_values
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,8 @@ def test_what_does_not_fit_is_refused(values, tmp_path, change, message):
     assert not (tmp_path / "run").exists()
 
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("instruct-*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "recipes").glob("instruct-*.yaml"))
+RECIPES = [path for path in FILES if "sweep" not in read_values(path)]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
