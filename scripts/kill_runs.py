@@ -64,7 +64,7 @@ def _retrieval(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def _long_tail(folder: Path, steps: int) -> dict[str, Any]:
-    """Return a recipe of two phases of half the steps each, in epochs of ten."""
+    """Return a recipe of two phases of half the steps each."""
     from eotune.data.scenes import write_dataset
 
     scenes = write_dataset(folder / "scenes", {"train": 20, "validation": 6, "test": 10}, size=32, classes=CLASSES)

@@ -221,7 +221,10 @@ def main() -> None:
     ]
     model, processor = fresh(arguments.vision, texts, arguments.image_size, arguments.seed)
     encoder = VisionLanguageEncoder(model, processor)
-    sizes = {part: sum(p.numel() for p in model.get_submodule(where).parameters()) for part, where in _PARTS.items()}
+    sizes = {
+        part: sum(one.numel() for path in paths for one in encoder.get_submodule(path).parameters())
+        for part, paths in encoder.parts.items()
+    }
     print(", ".join(f"{part} {size:,}" for part, size in sizes.items()), "parameters", flush=True)
     teach(encoder, captions, epochs=arguments.epochs, batch=arguments.batch, rate=arguments.rate, seed=arguments.seed)
     model.save_pretrained(arguments.out)
@@ -229,13 +232,6 @@ def main() -> None:
     loaded = load_vlm(str(arguments.out))
     for sample, path in list(zip(captions.samples, captions.paths(), strict=True))[:: len(captions.samples) // 5]:
         print(f"{sample.id}: {loaded.generate([read_image(path)], [ASKED[0]])[0]}")
-
-
-_PARTS = {
-    "vision": "model.vision_tower",
-    "projector": "model.multi_modal_projector",
-    "language": "model.language_model",
-}
 
 
 if __name__ == "__main__":

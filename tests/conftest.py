@@ -1,5 +1,8 @@
 """What tests of several folders share."""
 
+import warnings
+
+import numpy as np
 import pytest
 
 TEMPLATE = (
@@ -104,3 +107,35 @@ def ray_cluster():
     yield made
     ray.shutdown()
     made.shutdown()
+
+
+@pytest.fixture
+def geotiff(tmp_path):
+    """Write a GeoTIFF from (c, h, w) values."""
+    import rasterio
+    from affine import Affine
+
+    def build(values, *, name="raster.tif", crs=None, transform=None, tags=None, **profile):
+        values = np.asarray(values)
+        path = tmp_path / name
+        tags = tags or {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                count=values.shape[0],
+                height=values.shape[1],
+                width=values.shape[2],
+                dtype=values.dtype,
+                crs=crs,
+                transform=Affine(*transform) if transform else None,
+                **profile,
+            ) as target:
+                target.write(values)
+                for key, value in tags.items():
+                    setattr(target, key, value)
+        return path
+
+    return build

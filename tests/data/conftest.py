@@ -1,5 +1,4 @@
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -52,37 +51,5 @@ def jsonl(tmp_path, picture):
                 if not target.exists():
                     Image.fromarray(picture(1000 * seed + number)).save(target)
         return folder / name
-
-    return build
-
-
-@pytest.fixture
-def geotiff(tmp_path):
-    """Write a GeoTIFF from (c, h, w) values."""
-    import rasterio
-    from affine import Affine
-
-    def build(values, *, name="raster.tif", crs=None, transform=None, tags=None, **profile):
-        values = np.asarray(values)
-        path = tmp_path / name
-        tags = tags or {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(
-                path,
-                "w",
-                driver="GTiff",
-                count=values.shape[0],
-                height=values.shape[1],
-                width=values.shape[2],
-                dtype=values.dtype,
-                crs=crs,
-                transform=Affine(*transform) if transform else None,
-                **profile,
-            ) as target:
-                target.write(values)
-                for key, value in tags.items():
-                    setattr(target, key, value)
-        return path
 
     return build

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import warnings
 
 import numpy as np
 import pytest
@@ -53,18 +52,6 @@ def run(tmp_path):
     return of
 
 
-def write_raster(path, values, nodata=None):
-    import rasterio
-
-    count, height, width = values.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(
-            path, "w", driver="GTiff", count=count, height=height, width=width, dtype=values.dtype, nodata=nodata
-        ) as target:
-            target.write(values)
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"train": {"C": 1}}, {"validation": {"C": 1}}, {"test": {"C": None}}, {"validation": {"C": None}}],
@@ -92,7 +79,7 @@ def test_classes_that_cannot_be_learned_are_refused(folder, run, tmp_path, chang
     assert not (tmp_path / "run" / "adapter").exists()
 
 
-def test_modes_sizes_and_gaps_may_differ(folder, run):
+def test_modes_sizes_and_gaps_may_differ(folder, run, geotiff):
     base = folder()
     Image.new("L", (9, 50), 3).save(base / "train/A/0.png")
     Image.new("RGBA", (200, 10), (1, 2, 3, 4)).save(base / "train/B/0.png")
@@ -102,7 +89,7 @@ def test_modes_sizes_and_gaps_may_differ(folder, run):
     Image.new("CMYK", (30, 30)).save(base / "test/A/1.jpg")
     values = np.random.default_rng(1).random((3, 40, 40), dtype=np.float32)
     values[:, :10] = np.nan
-    write_raster(base / "train/A/gaps.tif", values)
+    geotiff(values, name="train/A/gaps.tif")
     assert 0 <= run(base)["probe_macro_f1"] <= 100
 
 
@@ -111,8 +98,8 @@ def test_modes_sizes_and_gaps_may_differ(folder, run):
     [(np.full((3, 40, 40), np.nan, np.float32), None), (np.full((3, 40, 40), NODATA, np.uint16), NODATA)],
     ids=["NaN", "nodata"],
 )
-def test_an_image_without_any_data_is_named(folder, run, values, nodata):
+def test_an_image_without_any_data_is_named(folder, run, geotiff, values, nodata):
     base = folder()
-    write_raster(base / "train/A/void.tif", values, nodata)
+    geotiff(values, name="train/A/void.tif", nodata=nodata)
     with pytest.raises(InputError, match=r"void\.tif: no pixel holds data"):
         run(base)

@@ -113,15 +113,14 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    if (
-        changes := verbosity < logging.ERROR
-    ):  # every change empties the caches of all loggers, which takes a millisecond
+    loud = verbosity < logging.ERROR
+    if loud:  # every change empties the caches of all loggers, which takes a millisecond
         logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if changes:
+        if loud:
             logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
