@@ -48,7 +48,7 @@ def test_equal_to_comparing_all_pairs(seed, n, d, threshold, spread, large):
     with pytest.MonkeyPatch.context() as patch:
         if large:
             small(patch)
-        found = near_duplicates(vectors, clusters, ranks, threshold=threshold, which=which)
+        found = near_duplicates(vectors, clusters, ranks, threshold=threshold, which=which, compared=None)
     assert found.tolist() == naive(vectors, clusters, ranks, min(threshold, 1 - 1e-6), which).tolist()
 
 
@@ -86,12 +86,38 @@ def test_cells_out_of_reach_hold_no_neighbours():
     cells = duplicates._Cells(values[::3], len(values), radius=0.3)
     for part in blocks(len(values)):
         cells.take(part, values[part])
-    reach = cells.reach(values, cells.labels)
+    counts = np.bincount(cells.labels, minlength=len(cells.centres))
+    reach = cells.reach(values, cells.labels, counts, enough=600)
     near = np.linalg.norm(values[:, None] - values[None], axis=2) <= 0.3
     rows, others = np.nonzero(near)
     assert reach[rows, cells.labels[others]].all()
     assert len(rows) > len(values)
     assert not reach.all()
+    fewer = cells.reach(values, cells.labels, counts, enough=100)
+    assert (reach >= fewer).all()
+    assert ((fewer * counts).sum(axis=1) >= np.minimum(100, (reach * counts).sum(axis=1))).all()
+    assert fewer[np.arange(600), cells.labels].all()  # its own is the nearest
+
+
+@pytest.mark.parametrize("compared", [1, 300])
+def test_compared_with_the_nearest_alone(monkeypatch, compared):
+    monkeypatch.setattr(duplicates, "_BLOCK", 64)
+    monkeypatch.setattr(duplicates, "_CELL", 64)
+    values, together, ranks = units(3000), np.zeros(3000, int), np.random.default_rng(1).permutation(3000)
+    found = near_duplicates(values, together, ranks, threshold=0.95, compared=compared)
+    every = near_duplicates(values, together, ranks, threshold=0.95, compared=None)
+    dropped = np.flatnonzero(found >= 0)
+    assert (np.einsum("ij,ij->i", values[dropped], values[found[dropped]]) >= 0.95 - 1e-5).all()
+    assert (found[found[dropped]] == -1).all()  # what stands for others stays
+    assert (ranks[found[dropped]] < ranks[dropped]).all()
+    assert len(dropped) >= 0.99 * (every >= 0).sum() > 300
+
+
+def test_rows_that_are_not_kept_in_memory_give_the_same(monkeypatch):
+    arguments = (clustered(2500), np.arange(2500) % 2, np.random.default_rng(1).permutation(2500))
+    held = near_duplicates(*arguments, threshold=0.95)
+    monkeypatch.setattr(duplicates, "_HELD", 0)
+    assert near_duplicates(*arguments, threshold=0.95).tolist() == held.tolist()
 
 
 def test_projected_distances_are_lower_bounds():

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError
+from eotune.selection.duplicates import COMPARED
 from eotune.selection.quotas import share
 
 
@@ -31,6 +32,8 @@ class SelectionRule(Config):
         first_cut: Whether samples that carry no signal are dropped before the costly stage: duplicates, near
             duplicates, small clusters.
         near: Least cosine similarity of near duplicates' texts; None looks for exact duplicates only.
+        compared: With how many texts of its cluster each is compared at least, the nearest ones, in looking for near
+            duplicates; None for all, which takes a time that grows with the cluster.
         duplicates_of: Whether a duplicate has the ``same_image``, or ``any``.
         smallest_cluster: A cluster that has fewer samples after duplicates went is dropped.
         stability: Score so many samples again, with other seeds and other numbers of words, to see how far the ranking
@@ -53,6 +56,7 @@ class SelectionRule(Config):
     clusters: int | tuple[int, ...] = (8, 16, 32, 64, 128)
     first_cut: bool = True
     near: float | None = Field(default=0.95, gt=0, le=1)
+    compared: int | None = Field(default=COMPARED, ge=1)
     duplicates_of: Literal["same_image", "any"] = "same_image"
     smallest_cluster: int = Field(default=1, ge=1)
     stability: int | None = Field(default=None, ge=2)

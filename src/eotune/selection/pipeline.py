@@ -144,7 +144,8 @@ def _first_cut(
     behind[exact >= 0] = exact[exact >= 0]
     if config.near is not None:
         groups = labels if config.duplicates_of == "any" else _by_image(labels, digests)
-        near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=(exact < 0) & (labels >= 0))
+        which = (exact < 0) & (labels >= 0)
+        near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=which, compared=config.compared)
         dropped[near >= 0] = Reason.NEAR_DUPLICATE
         behind[near >= 0] = near[near >= 0]
     left = np.bincount(labels[(dropped == Reason.KEPT) & (labels >= 0)], minlength=int(labels.max(initial=0)) + 1)
