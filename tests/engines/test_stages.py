@@ -12,7 +12,7 @@ from eotune.core.files import held
 from eotune.engines.by_name import engine
 from eotune.engines.pieces import HOPELESS
 from eotune.engines.shards import RowFailure, read_columns, row_failures, shard_path
-from eotune.engines.stages import Stage, map_shards, write_rows
+from eotune.engines.stages import Stage, map_shards, take_over, write_rows
 
 LOCAL = engine("local")
 
@@ -267,3 +267,32 @@ def test_a_workers_full_disk_is_no_matter_of_rows(made, workers):
     with pytest.raises(OSError, match="No space left on device: '/scratch/cache'"):
         map_shards(engine("local", workers=workers), Hashes, {"full_disk_at": "s0045"}, source, stage)
     assert not shard_path(stage.out, 4).exists()
+
+
+def test_a_stage_of_other_rows_is_taken_over_as_far_as_they_are_the_same(tmp_path):
+    for name, second in (("a", 60), ("b", 90)):
+        tables = [samples(60), samples(30, start=second)]
+        write_rows(tables, Stage("samples", tmp_path / name / "samples"), rows_per_shard=30)
+    made, wanted = (Stage("hashes", tmp_path / name / "hashes", {"size": 4}) for name in ("a", "b"))
+    map_shards(LOCAL, Hashes, {}, tmp_path / "a" / "samples", made)
+    assert not take_over(wanted, tmp_path / "nothing")
+    assert not take_over(replace(wanted, settings={"size": 5}), made.out)
+    assert not take_over(replace(wanted, name="other"), made.out)
+    assert not wanted.out.exists()
+    assert take_over(wanted, made.out)
+    result = map_shards(LOCAL, Hashes, {}, tmp_path / "b" / "samples", wanted)
+    assert (result.shards, result.kept) == (3, 2)
+    fresh = replace(wanted, out=tmp_path / "fresh")
+    map_shards(LOCAL, Hashes, {}, tmp_path / "b" / "samples", fresh)
+    assert contents(wanted.out) == contents(fresh.out)
+    assert not take_over(wanted, made.out)  # begun
+
+
+def test_an_unfinished_stage_is_taken_over_too(tmp_path):
+    write_rows([samples(90)], Stage("samples", tmp_path / "samples"), rows_per_shard=30)
+    made = Stage("hashes", tmp_path / "a", {"size": 4})
+    map_shards(LOCAL, Hashes, {}, tmp_path / "samples", made)
+    shard_path(made.out, 1).unlink()
+    wanted = replace(made, out=tmp_path / "b")
+    assert take_over(wanted, made.out)
+    assert map_shards(LOCAL, Hashes, {}, tmp_path / "samples", wanted).kept == 2

@@ -3,6 +3,7 @@ import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -91,6 +92,28 @@ def test_an_interrupted_selection_goes_on_where_it_was(scenes, tmp_path, monkeyp
     assert table_of(out) == table_of(tmp_path / "a")
     assert (out / "stages" / "texts" / "shard-00000.parquet").stat().st_mtime_ns == before
     assert select(config(scenes), out, resume=True)["kept"] == undisturbed["kept"]  # finished: nothing to do
+
+
+def test_what_another_selection_computed_is_not_computed_again(scenes, tmp_path, monkeypatch):
+    select(config(scenes, stability=10), tmp_path / "a")
+    other = config(scenes, stability=10, keep=0.5, strategy={"name": "perturbation", "prefer": "lowest"})
+    expected = select(other, tmp_path / "fresh")
+    with monkeypatch.context() as patch:
+        patch.setattr("eotune.selection.workers.load_sentence", lambda *_: (_ for _ in ()).throw(InputError("texts")))
+        patch.setattr("eotune.selection.workers.ReadImages.__call__", lambda *_: (_ for _ in ()).throw(InputError("x")))
+        patch.setattr("eotune.selection.workers.ScorePairs.__call__", lambda *_: (_ for _ in ()).throw(InputError("x")))
+        found = select(other, tmp_path / "b", reuse=[tmp_path / "a"])
+    assert found["counts"] == expected["counts"]
+    assert table_of(tmp_path / "b") == table_of(tmp_path / "fresh")
+    assert found["seconds"]["texts"] > json.loads((tmp_path / "a" / "summary.json").read_text())["seconds"]["texts"]
+    assert read_columns_of(tmp_path / "b", "perturbation") == read_columns_of(tmp_path / "a", "perturbation")
+    with pytest.raises(InputError, match="holds no selection; name the --out of another"):
+        select(other, tmp_path / "c", reuse=[tmp_path])
+    assert not (tmp_path / "c").exists()
+
+
+def read_columns_of(out, column):
+    return pa.concat_tables(shards.read_columns(out / "stages" / column, ["id", column])).to_pylist()
 
 
 @pytest.mark.parametrize("strategy", ["random", "stratified", "similarity", "k_center", "semdedup", "representative"])

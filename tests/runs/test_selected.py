@@ -42,6 +42,14 @@ def test_runs_of_one_process_choose_once(make, tmp_path):
     assert (tmp_path / "own" / "selection" / "stages").exists()
 
 
+def test_runs_of_one_process_embed_once(make, tmp_path, monkeypatch):
+    workshop = Workshop()
+    execute(make(), tmp_path / "a", workshop=workshop)
+    monkeypatch.setattr("eotune.selection.workers.EmbedTexts.__init__", None)
+    execute(make({**RULE, "strategy": {"name": "random"}}, seed=1), tmp_path / "b", workshop=workshop)
+    assert (tmp_path / "b" / "selection" / "subset.jsonl").is_file()
+
+
 def test_an_interrupted_run_goes_on_with_its_choice(make, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

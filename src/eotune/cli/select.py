@@ -28,6 +28,9 @@ def command(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Records at a time; what an interruption costs.")] = 4096,
     xcomposer: Annotated[bool, typer.Option("--xcomposer", help="Also write InternLM-XComposer's format.")] = False,
+    reuse: Annotated[
+        list[Path] | None, typer.Option(help="--out of another selection, whose embeddings and scores are taken over.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, time a few samples, print the cost.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a selection that was interrupted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -53,8 +56,9 @@ def command(
     from eotune.runs.select import select
 
     summary = select(
-        config, out, engine=engine, workers=workers, shard_size=shard_size, resume=resume, xcomposer=xcomposer
-    )
+        config, out, engine=engine, workers=workers, shard_size=shard_size, resume=resume, xcomposer=xcomposer,
+        reuse=reuse or (),
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary))
     else:

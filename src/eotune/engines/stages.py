@@ -1,6 +1,7 @@
 """A stage: a folder of shards made from a stream of rows, or from another stage's shards by workers."""
 
 import contextlib
+import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from eotune.core.errors import EotuneError, InputError, InterruptedRunError, shown
-from eotune.core.files import held, read_json, write_json
+from eotune.core.files import held, new_directory, read_json, write_json
 from eotune.core.progress import progress
 from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.pieces import Pieces
@@ -164,6 +165,23 @@ def map_shards(
                 for index, table in progress(shards, total=len(missing), description=stage.name):
                     write_shard(shard_path(stage.out, index), table, fingerprint=mark, source=sources[index])
         return _result(stage, kept=len(done))
+
+
+def take_over(stage: Stage, made: Path) -> bool:
+    """Copy a stage that another folder holds with the same settings, where this one is not begun; whether it was.
+
+    `map_shards` then computes only what was made from other rows.
+
+    Args:
+        stage: Where it goes, and what it must be.
+        made: The other's folder; it may be missing.
+    """
+    manifest = made / MANIFEST
+    if stage.out.exists() or not manifest.is_file() or _changes(read_json(manifest), stage.name, stage.settings):
+        return False
+    with new_directory(stage.out) as temporary:
+        shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    return True
 
 
 def _computed(

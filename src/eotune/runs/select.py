@@ -1,7 +1,7 @@
 """A selection and the directory that it fills: the subset, why each sample was kept, a report."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from eotune.selection.samples import open_samples
 from eotune.selection.stages import SHARD_SIZE, Stages
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
-STAGES = "stages"
+STAGES, SECONDS = "stages", "seconds.json"
 _LISTED = 1000  # failures in the summary; the stages hold all of them
 
 
@@ -38,6 +38,7 @@ def select(
     shard_size: int = SHARD_SIZE,
     resume: bool = False,
     xcomposer: bool = False,
+    reuse: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Choose the samples of a set that are worth training on, and write them in the set's own format.
 
@@ -50,6 +51,8 @@ def select(
         shard_size: Records that a worker is given at a time, and that an interruption costs at most.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
+        reuse: Directories of other selections: embeddings and scores that they hold of the same samples, with the same
+            settings, are not computed again.
 
     Returns:
         The summary: counts by reason, files, seconds of each step, failures.
@@ -58,15 +61,21 @@ def select(
         InputError: The set, the settings or the directory are wrong. Nothing is lost.
         InterruptedRunError: Stopped by a signal; ``resume`` continues.
     """
+    for other in reuse:
+        if not (other / CONFIG).is_file():
+            raise InputError(f"{other}: holds no selection", remedy="name the --out of another `eotune select`")
     source = open_samples(config)
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
             finished: dict[str, Any] = read_json(out / SUMMARY)
             return finished
-        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size)
+        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size,
+                        [other / STAGES for other in reuse])  # fmt: skip
         chosen = choose(config, stages)
-        seconds = _accumulated(out / STAGES / "seconds.json", chosen.seconds)
+        for step, other in stages.taken_over.items():  # what it cost there counts, so that totals can be compared
+            chosen.seconds[step] += read_json(other / SECONDS).get(step, 0.0) if (other / SECONDS).is_file() else 0.0
+        seconds = _accumulated(out / STAGES / SECONDS, chosen.seconds)
         start = time.perf_counter()
         files = _write(source, chosen, out, xcomposer=xcomposer)
         seconds["write"] = time.perf_counter() - start

@@ -62,12 +62,12 @@ def selection_summary(run: Path) -> dict[str, Any] | None:
 
 
 def _choose(config: SelectionConfig, folder: Path, workshop: Workshop) -> None:
-    """Make a choice, or take that of another run of this process, which has the same settings."""
+    """Make a choice, or take that of another run of this process, which has the same settings; or what it computed."""
     key = config.model_dump_json()
     made = workshop.selections.get(key)
     if made is not None and not folder.exists():
         with new_directory(folder) as temporary:
             shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(STAGES, ".*"))
     else:
-        select(config, folder, resume=True)
+        select(config, folder, resume=True, reuse=[*workshop.selections.values()])
     workshop.selections[key] = folder

@@ -1,7 +1,7 @@
 """The stages of a selection on disk, and what later steps read of them as arrays."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from eotune.core.files import read_json, replaced, write_json
 from eotune.data.instructions import InstructionSource
 from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.shards import read_columns, row_failures
-from eotune.engines.stages import Stage, StageResult, map_shards, write_rows
+from eotune.engines.stages import Stage, StageResult, map_shards, take_over, write_rows
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
 from eotune.selection.config import SelectionConfig
 from eotune.selection.samples import sample_tables, source_checksums
@@ -24,6 +24,7 @@ from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScoreP
 SHARD_SIZE = 4096
 SCORES = frozenset({"perturbation", "similarity"})  # columns that an encoder of pairs gives
 _DIGEST = 16  # bytes
+_REDRAWN = "redrawn"
 _WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
@@ -66,6 +67,10 @@ class Stages:
         folder: Where stages go.
         engine: Where workers run.
         shard_size: Records that a worker is given at a time, and that an interruption costs at most.
+        others: Such folders of other selections; what they hold of the same rows and settings is copied.
+
+    Attributes:
+        taken_over: From which of them, by step.
     """
 
     def __init__(
@@ -75,12 +80,15 @@ class Stages:
         folder: Path,
         engine: Engine,
         shard_size: int = SHARD_SIZE,
+        others: Sequence[Path] = (),
     ) -> None:
         self.config = config
         self.source = source
         self.folder = folder
         self.engine = engine
         self.shard_size = shard_size
+        self.others = others
+        self.taken_over: dict[str, Path] = {}
 
     def samples(self) -> Samples:
         """Read the set, once.
@@ -176,18 +184,18 @@ class Stages:
         drawn = drawn[sample_rows(len(drawn), config.stability or 0, config.seed)]
         part = np.zeros(len(available), bool)
         part[drawn] = True
-        self._write_part("redrawn", part)
+        self._write_part(_REDRAWN, part)
         score = score_config(config, self.source, "perturbation")
         variants = {f"n={words}": replace(score, words=words) for words in _WORDS}
         variants |= {f"seed {config.seed + more}": replace(score, seed=config.seed + more) for more in (1, 2)}
         return {
-            name: self._scored(f"redrawn-{name.replace(' ', '-')}", "redrawn", one, len(available))
+            name: self._scored(f"{_REDRAWN}-{name.replace(' ', '-')}", _REDRAWN, one, len(available))
             for name, one in variants.items()
         }
 
     def failures(self) -> Iterator[tuple[str, str, str]]:
         """Yield (stage, id, reason) of every row that a stage could not compute."""
-        for stage in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+        for stage in sorted(path for path in self.folder.glob("[!.]*") if path.is_dir()):
             yield from ((stage.name, str(one.id), one.error) for one in row_failures(stage))
 
     def _write_part(self, name: str, which: np.ndarray) -> None:
@@ -206,6 +214,9 @@ class Stages:
         self, name: str, worker: WorkerClass, config: Any, settings: Mapping[str, Any], *, source: str = "samples"
     ) -> StageResult:
         stage = Stage(name, self.folder / name, settings)
+        made = next((other for other in self.others if take_over(stage, other / name)), None)
+        if made is not None:
+            self.taken_over["stability" if source == _REDRAWN else name] = made
         return map_shards(self.engine, worker, config, self.folder / source, stage)
 
     def _gather(self, path: Path, n: int) -> None:
