@@ -1,8 +1,11 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.selection.vectors import blocks, members, read_rows, read_units
+from eotune.selection.vectors import blocks, members, read_rows, read_units, release
 
 
 def test_a_memory_map_is_read_by_rows(tmp_path):
@@ -47,3 +50,19 @@ def test_members_of_nothing():
 def test_blocks_cover_all_rows():
     assert [index for part in blocks(10, 3) for index in range(10)[part]] == list(range(10))
     assert list(blocks(0)) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
+def test_pages_of_a_map_are_given_back(tmp_path):
+    def resident():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
+
+    np.zeros((40_000, 512), np.float16).tofile(tmp_path / "rows")  # 39 MiB
+    mapped = np.memmap(tmp_path / "rows", np.float16, "r", shape=(40_000, 512))
+    before = resident()
+    assert mapped.sum() == 0
+    assert resident() > before + 30
+    release(mapped)
+    assert resident() < before + 5
+    assert mapped.sum() == 0
+    release(np.zeros(3))  # an array has none

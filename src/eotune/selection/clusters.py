@@ -10,9 +10,10 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed, generator
-from eotune.selection.vectors import BLOCK, Floats, Integers, Vectors, blocks, read_rows
+from eotune.selection.vectors import BLOCK, Floats, Integers, Vectors, blocks, read_rows, release
 
 SAMPLE = 100_000  # rows that k-means is fitted on
+_RELEASED = 32  # blocks whose pages stay in memory
 SCORED = 5_000  # rows of the silhouette, whose time grows with their square
 
 
@@ -105,8 +106,10 @@ def assign(vectors: Vectors, centres: Floats) -> tuple[NDArray[np.int32], Floats
     """
     labels = np.empty(vectors.shape[0], np.int32)
     distances = np.empty(vectors.shape[0], np.float32)
-    for rows in blocks(vectors.shape[0], BLOCK):
+    for number, rows in enumerate(blocks(vectors.shape[0], BLOCK)):
         labels[rows], distances[rows] = nearest_centres(read_rows(vectors, rows), centres)
+        if number % _RELEASED == 0:
+            release(vectors)
     return labels, distances
 
 

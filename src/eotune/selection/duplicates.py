@@ -11,7 +11,7 @@ all pairs; three things make it fast:
 
 In a large cluster that is not enough: what a row is compared with grows with the cluster. From `COMPARED` rows on it is
 compared with those of its nearest cells alone, as if the clusters were smaller there (SemDeDup, arXiv 2303.09540, has
-50,000 of them, of 8,800 rows on average), but without their borders.
+50,000 of them, of 8,800 rows on average, half of which come before a row), but without their borders.
 """
 
 from collections.abc import Hashable, Iterable
@@ -24,9 +24,9 @@ from sklearn.cluster import MiniBatchKMeans
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
 from eotune.selection.clusters import nearest_centres
-from eotune.selection.vectors import Floats, Integers, Vectors, blocks, members, read_units
+from eotune.selection.vectors import Floats, Integers, Vectors, blocks, members, read_units, release
 
-COMPARED = 8192  # rows that one is compared with at least, where so many stay
+COMPARED = 4096  # rows that one is compared with at least, where so many stay
 _BLOCK = 1024  # rows that are decided at a time
 _DIRECTIONS = 28  # with the rest's length and two numbers for the products, a row takes 31 floats
 _SAMPLE = 4096  # rows that the directions are computed from
@@ -97,6 +97,7 @@ def near_duplicates(
         rows = rows[np.argsort(ranks[rows])]
         found = _in_cluster(_Cluster(vectors, rows), threshold, compared)
         stand_in[rows[found >= 0]] = rows[found[found >= 0]]
+        release(vectors)
     return stand_in
 
 
@@ -232,10 +233,11 @@ class _Stay:
         waiting: list[tuple[Integers, Integers]] = []
         count = 0
         reach = self._cells.reach(units, self._cells.labels[places], self._counts, self._compared)
-        for cell in np.flatnonzero(reach.any(axis=0) & (self._counts > 0)):
-            asking = np.flatnonzero(reach[:, cell])
+        asked, by_cell = self._asked[places], np.ascontiguousarray(reach.T)
+        for cell in np.flatnonzero(by_cell.any(axis=1) & (self._counts > 0)):
+            asking = np.flatnonzero(by_cell[cell])
             part = slice(self._starts[cell], self._starts[cell] + self._counts[cell])
-            products = self._asked[places[asking]] @ self._kept[part].T
+            products = asked[asking] @ self._kept[part].T
             near = np.flatnonzero(products >= self._threshold - 1 - _SLACK)
             if len(near) * _DENSE > products.size:  # one product of matrices then costs less than its pairs
                 others = self._units[self._places[part]]

@@ -255,6 +255,7 @@ class _Rows:
     def __init__(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         self._vectors, self._rows = vectors, rows
         self.shape = (len(rows), vectors.shape[1])
+        self.base = vectors.base  # the map, whose pages are released
 
     def __getitem__(self, which: Any, /) -> np.ndarray:
         return self._vectors[self._rows[which]]

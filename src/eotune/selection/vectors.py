@@ -1,5 +1,6 @@
 """Embeddings that may lie on disk: rows of them as float32, checked, a block at a time."""
 
+import mmap
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -58,6 +59,13 @@ def read_units(vectors: Vectors, rows: slice | Integers) -> Floats:
     lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
     lengths[lengths == 0] = 1
     return block / lengths[:, None]
+
+
+def release(vectors: Vectors) -> None:
+    """Give the pages of a memory map back that reading brought in: they count as this process's memory until then."""
+    pages = getattr(vectors, "base", None)
+    if isinstance(pages, mmap.mmap):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
