@@ -32,6 +32,7 @@ from eotune.selection.clusters import SAMPLE, assign, fit_centres, sample_rows
 from eotune.selection.duplicates import near_duplicates
 from eotune.selection.result import Columns
 from eotune.selection.strategies.by_name import create
+from eotune.selection.vectors import read_rows
 
 CHUNK = 50_000
 THRESHOLD = 0.95
@@ -82,7 +83,7 @@ def ours(rows: np.ndarray, centres: np.ndarray | None, k: int) -> tuple[dict[str
 
     start = clock()
     if centres is None:
-        centres = fit_centres(np.asarray(rows[sample_rows(len(rows), SAMPLE, 0)], np.float32), k, seed=0)
+        centres = fit_centres(read_rows(rows, sample_rows(len(rows), SAMPLE, 0)), k, seed=0)
     seconds["fit"], start = clock() - start, clock()
     clusters = assign(rows, centres)[0]
     seconds["assign"], start = clock() - start, clock()

@@ -24,7 +24,7 @@ from sklearn.cluster import MiniBatchKMeans
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
 from eotune.selection.clusters import nearest_centres
-from eotune.selection.vectors import Floats, Integers, Vectors, blocks, members, read_units, release
+from eotune.selection.vectors import Floats, Integers, Vectors, blocks, members, read_units
 
 COMPARED = 4096  # rows that one is compared with at least, where so many stay
 _BLOCK = 1024  # rows that are decided at a time
@@ -97,7 +97,6 @@ def near_duplicates(
         rows = rows[np.argsort(ranks[rows])]
         found = _in_cluster(_Cluster(vectors, rows), threshold, compared)
         stand_in[rows[found >= 0]] = rows[found[found >= 0]]
-        release(vectors)
     return stand_in
 
 

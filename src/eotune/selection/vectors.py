@@ -36,7 +36,13 @@ def read_rows(vectors: Vectors, rows: slice | Integers) -> Floats:
         >>> read_rows(np.eye(3, dtype=np.float16), np.array([0, 2])).dtype
         dtype('float32')
     """
-    block = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    if isinstance(rows, slice):
+        block = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    else:
+        block = np.empty((len(rows), vectors.shape[1]), np.float32)
+        for part in blocks(len(rows)):
+            block[part] = vectors[rows[part]]
+            release(vectors)  # the system brings in the pages around each row, which soon are all of them
     # A sum is finite only if all its parts are (overflow aside), so the slow search runs in the bad case only.
     if not np.isfinite(block.sum(dtype=np.float64)) and not (finite := np.isfinite(block).all(axis=1)).all():
         bad = np.flatnonzero(~finite)
