@@ -6,6 +6,7 @@ from eotune import encoders
 from eotune.encoders.hf import HFDualEncoder
 from eotune.encoders.positions import settle_positions
 from eotune.encoders.preprocess import ImageTransform
+from eotune.encoders.towers import pool_image
 
 
 def small_siglip(size):
@@ -27,6 +28,21 @@ def test_embeddings_stay_and_plain_calls_give_them(build):
         assert torch.equal(encoder.image_features(pixels), before)
         assert torch.equal(encoder.model.get_image_features(pixel_values=pixels).pooler_output, before)
     assert encoder.native_size == encoder.model.config.vision_config.image_size == size
+
+
+@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2"])
+def test_an_image_encoder_gives_its_features_in_plain_calls_too(family, models, tmp_path):
+    encoder = encoders.load_image(f"hf:{models[family]}", image_size=48)
+    pixels = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = encoder.image_features(pixels)
+        settle_positions(encoder)
+        assert torch.equal(encoder.image_features(pixels), before)
+        encoder.save(tmp_path)
+        model = type(encoder.model).from_pretrained(tmp_path).eval()
+        plain = pool_image(model(pixel_values=pixels), encoder.pooling, 36)
+    torch.testing.assert_close(plain, before)
+    torch.testing.assert_close(encoders.load_image(f"hf:{tmp_path}").image_features(pixels), before)
 
 
 def test_the_native_size_changes_nothing():

@@ -12,7 +12,7 @@ from eotune import encoders
 from eotune.encoders.preprocess import ImageTransform
 from eotune.methods.adapted import load_adapted
 from eotune.runs.export import export
-from eotune.runs.export_readme import _prepare
+from eotune.runs.export_readme import prepare
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="the extra onnx is not installed"
@@ -83,7 +83,7 @@ def test_an_adapter_loads_onto_a_base_in_a_directory(run_of, tmp_path, picture):
 def test_the_code_for_images_does_what_the_transform_does(transform, shape):
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     names = {"image": Image.fromarray(pixels), "Image": Image}
-    exec(_prepare(transform), names)
+    exec(prepare(transform), names)
     np.testing.assert_array_equal(np.asarray(names["image"]).transpose(2, 0, 1), transform(pixels))
 
 

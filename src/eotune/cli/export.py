@@ -20,7 +20,8 @@ def command(
     """Write a finished run's model as other tools load it, checked against the run's own embeddings.
 
     hf: transformers, adapters merged; open_clip: CLIP models, adapters merged; peft: a LoRA adapter; onnx: both towers.
-    A vision-language model has hf alone; lmms-eval measures what is written.
+    An image encoder comes with its best linear classifier. A vision-language model has hf alone; lmms-eval measures
+    what is written.
     """
     import shlex
 

@@ -1,4 +1,4 @@
-"""Both towers as ONNX graphs that map prepared inputs to unit embeddings, whatever a method put into them."""
+"""Encoders as ONNX graphs, whatever a method put into them: both towers to unit embeddings, or images to classes."""
 
 import logging
 import warnings
@@ -16,14 +16,16 @@ from eotune.core.errors import EotuneError
 from eotune.core.files import read_json, write_json
 from eotune.core.lookup import require
 from eotune.core.progress import say
-from eotune.encoders.base import DualEncoder, evaluating
+from eotune.encoders.base import DualEncoder, ImageEncoder, evaluating
 from eotune.encoders.hf import HFDualEncoder
+from eotune.encoders.image import HFImageEncoder
 from eotune.encoders.positions import settle_positions
 from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import first_line, read_tokenizer
 
 EXTRA = "onnx"
 IMAGE, TEXT, PREPARATION = "image.onnx", "text.onnx", "preprocessing.json"
+_EMBEDDINGS, _CLASSES = ("embeddings",), ("features", "probabilities")
 _OPSET = 20  # onnxruntime reads it since its 1.17
 _ONE_FILE = 2**30  # bytes; protobuf ends at 2 GiB, larger weights go to a file beside the graph
 
@@ -44,6 +46,21 @@ class _TextTower(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return nn.functional.normalize(self.encoder.text_features(input_ids, attention_mask), dim=-1)
+
+
+class _Classes(nn.Module):
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, encoder: ImageEncoder, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.encoder.image_features(pixels)
+        return features, torch.softmax(nn.functional.linear(features, self.weight, self.bias), dim=-1)
 
 
 def check_packages() -> None:
@@ -78,20 +95,47 @@ def write_onnx(encoder: DualEncoder, directory: Path) -> None:
     pixels = torch.zeros(2, 3, size, size)
     tokens = encoder.tokenize(["one", "a longer text"])
     with evaluating(encoder), torch.no_grad(), _quiet():
-        _write(_ImageTower(encoder), (pixels,), ("pixels",), directory / IMAGE, free=("n",))
-        _write(_TextTower(encoder), tuple(tokens.values()), tuple(tokens), directory / TEXT, free=("n", "t"))
+        _write(_ImageTower(encoder), {"pixels": pixels}, _EMBEDDINGS, directory / IMAGE, free=("n",))
+        _write(_TextTower(encoder), tokens, _EMBEDDINGS, directory / TEXT, free=("n", "t"))
     encoder.tokenizer.save_pretrained(directory)
     write_json(directory / PREPARATION, _preparation(encoder))
 
 
+def write_onnx_classifier(encoder: ImageEncoder, weight: Tensor, bias: Tensor, directory: Path) -> None:
+    """Write image.onnx and preprocessing.json of an image encoder and a linear classifier on its features.
+
+    ``image.onnx`` maps ``pixels``, float32 ``(n, b, s, s)``, normalised, to ``features`` ``(n, d)`` and
+    ``probabilities`` ``(n, c)``, float32; n is free. preprocessing.json says how images are prepared.
+
+    Args:
+        encoder: Adapted in any way.
+        weight: ``(c, d)``; probabilities are ``softmax(features @ weight.T + bias)``.
+        bias: ``(c,)``.
+        directory: Where to; it exists.
+
+    Raises:
+        MissingExtraError: The extra ``onnx`` is not installed.
+        EotuneError: torch cannot follow the model's computation.
+    """
+    check_packages()
+    if isinstance(encoder, HFImageEncoder):
+        settle_positions(encoder)
+    size = encoder.transform.size
+    pixels = torch.zeros(2, encoder.channels, size, size)
+    with evaluating(encoder), torch.no_grad(), _quiet():
+        classes = _Classes(encoder, weight, bias)
+        _write(classes, {"pixels": pixels}, _CLASSES, directory / IMAGE, free=("n",))
+    write_json(directory / PREPARATION, {"images": asdict(encoder.transform)})
+
+
 def _write(
-    tower: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...], path: Path, *, free: tuple[str, ...]
+    tower: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], path: Path, *, free: tuple[str, ...]
 ) -> None:
     say(f"writing {path.name}")
     shapes = dict.fromkeys(range(len(free)), torch.export.Dim.DYNAMIC)
     try:
         program: Any = torch.onnx.export(
-            tower.eval(), inputs, input_names=names, output_names=["embeddings"],
+            tower.eval(), tuple(inputs.values()), input_names=tuple(inputs), output_names=outputs,
             dynamic_shapes=(shapes,) * len(inputs), opset_version=_OPSET, dynamo=True, verbose=False,
         )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
@@ -170,5 +214,26 @@ class OnnxTowers:
         return self._run(TEXT, {name: tokens[name] for name in names})
 
     def _run(self, name: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        result: np.ndarray = self.sessions[name].run(["embeddings"], inputs)[0]
+        result: np.ndarray = self.sessions[name].run(_EMBEDDINGS, inputs)[0]
         return result
+
+
+def run_onnx_classifier(directory: Path, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Run what :func:`write_onnx_classifier` wrote by onnxruntime on the CPU.
+
+    Args:
+        directory: With image.onnx and preprocessing.json.
+        images: uint8 ``(h, w, b)`` of any size.
+
+    Returns:
+        Features ``(n, d)`` and probabilities ``(n, c)``, float32.
+
+    Raises:
+        MissingExtraError: The extra ``onnx`` is not installed.
+        InputError: preprocessing.json is missing or broken.
+    """
+    session = require("onnxruntime", EXTRA).InferenceSession(directory / IMAGE, providers=["CPUExecutionProvider"])
+    transform = ImageTransform(**read_json(directory / PREPARATION)["images"])
+    pixels = transform.normalise(torch.from_numpy(np.stack([transform(image) for image in images])))
+    features, probabilities = session.run(_CLASSES, {"pixels": pixels.numpy()})
+    return features, probabilities

@@ -120,6 +120,11 @@ def patch_size(image_model: Any) -> int:
     return int(side if isinstance(side, int) else side[0])
 
 
+def asks_for_interpolation(image_model: Any) -> bool:
+    """Return whether a call must ask for other sizes than the native one; others (DINOv2) interpolate of themselves."""
+    return "interpolate_pos_encoding" in inspect.signature(image_model.forward).parameters
+
+
 def pooled_image(image_model: Any, pixel_values: Tensor, pooling: ImagePooling, native_size: int) -> Tensor:
     """Run a vision transformer and pool its output, ``(n, width)``.
 
@@ -130,8 +135,7 @@ def pooled_image(image_model: Any, pixel_values: Tensor, pooling: ImagePooling, 
         native_size: Side that its table of positions was made for; at any other the table is interpolated.
     """
     side = pixel_values.shape[-1]
-    # Towers without the option (DINOv2) interpolate of themselves.
-    asked = side != native_size and "interpolate_pos_encoding" in inspect.signature(image_model.forward).parameters
+    asked = side != native_size and asks_for_interpolation(image_model)
     output = image_model(pixel_values=pixel_values, **({"interpolate_pos_encoding": True} if asked else {}))
     return pool_image(output, pooling, (side // patch_size(image_model)) ** 2)
 

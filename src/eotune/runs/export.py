@@ -23,6 +23,7 @@ from eotune.methods.base import Method
 from eotune.methods.to_peft import obstacle, read_peft, write_peft
 from eotune.runs.card import write_card
 from eotune.runs.export_readme import how_to_load, library_of
+from eotune.runs.image_export import export_image_encoder
 from eotune.runs.instruct_export import export_vision_language
 
 FORMATS = ("hf", "open_clip", "peft", "onnx")
@@ -57,8 +58,9 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
         out: The directory to write; an existing one is refused.
 
     Returns:
-        ``format``, ``out``, ``files`` (name to bytes) and ``max_difference`` of the embeddings; for vision-language
-        models see :func:`~eotune.runs.instruct_export.export_vision_language`.
+        ``format``, ``out``, ``files`` (name to bytes) and ``max_difference`` of the embeddings; for image
+        encoders see :func:`~eotune.runs.image_export.export_image_encoder`, for vision-language models
+        :func:`~eotune.runs.instruct_export.export_vision_language`.
 
     Raises:
         InputError: The run is not finished or broken, the format is unknown, or the run does not fit it.
@@ -72,10 +74,12 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
     description = _described(run)
     if description.kind == "vlm":
         return export_vision_language(run, to, out)
+    if description.kind == "image":
+        return export_image_encoder(run, to, out, description)
     with new_directory(out) as folder:
         encoder, method = load_adapted_method(run)
         if not isinstance(encoder, DualEncoder):
-            raise InputError(f"{run}: adapts an image encoder, which is not exported yet", remedy="load it with peft")
+            raise InputError(f"{run}: adapts no model of images and texts", remedy="run the recipe again")
         recentred = _recentre(to, encoder)
         images, texts = _probes(encoder)
         expected = encoder.embed_images(images), encoder.embed_texts(texts)

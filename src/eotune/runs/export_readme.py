@@ -90,7 +90,7 @@ preprocessing.json says the same to programs, and the logit scale.
 """
 
 
-_RECENTRED = """
+RECENTRED = """
 Where an odd number of pixels is left over around the centre that is cut out, the cut may lie one pixel beside the
 run's own: the library rounds in its own way.
 """
@@ -132,15 +132,15 @@ def how_to_load(to: str, encoder: DualEncoder, base: str, name: str, *, recentre
         max_tokens=encoder.max_tokens,
         size=transform.size,
         resized=resized,
-        prepare=_prepare(transform),
+        prepare=prepare(transform),
         mean=list(transform.mean),
         std=list(transform.std),
     )
-    return text + _RECENTRED if recentred else text
+    return text + RECENTRED if recentred else text
 
 
-def _prepare(transform: ImageTransform) -> str:
-    """Return Python that does to ``image`` what the transform does."""
+def prepare(transform: ImageTransform) -> str:
+    """Return Python that does to ``image``, of PIL, what the transform does."""
     target, how = transform.scaled_to or transform.size, f"Image.Resampling.{transform.interpolation.upper()}"
     scaled = (
         f"[{target}, {target}]"

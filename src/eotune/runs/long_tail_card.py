@@ -87,15 +87,22 @@ model = PeftModel.from_pretrained(vision_model, "{path}/adapter")
 """
 
 
-def write_card(run: Path) -> None:
-    """Write README.md from the run's files."""
+def write_card(run: Path, *, to: Path | None = None, library: str | None = None, load: str | None = None) -> None:
+    """Write README.md from the run's files.
+
+    Args:
+        run: The run directory.
+        to: The directory to write into; None for the run's own.
+        library: What loads the model; None for what loads the run.
+        load: How to load it, in Markdown; None for how to load the run.
+    """
     files = LongTailFiles.read(run)
     recipe, summary = files.run.recipe, files.run.summary
     base = recipe["encoder"]["name"]
     peft = (run / ADAPTER / PEFT_CONFIG).is_file()
     sizes = [one.train_images for one in files.classes]
     text = _CARD.format(
-        library="peft" if peft else "eotune",
+        library=library or ("peft" if peft else "eotune"),
         method=recipe["method"]["name"],
         base=base,
         base_yaml=yaml.safe_dump(base).partition("\n")[0],
@@ -108,13 +115,13 @@ def write_card(run: Path) -> None:
         seed=recipe["seed"],
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
-        load=how_to_load(files.run) + (_PEFT.format(base=base, path=run.name) if peft else ""),
+        load=load or how_to_load(files.run) + (_PEFT.format(base=base, path=run.name) if peft else ""),
         splits="\n".join(f"- {name}: {split['images']:,} images" for name, split in files.run.data["splits"].items()),
         largest=max(sizes),
         smallest=min(sizes),
         classes=markdown_table(["class", "group", "training images", *MODELS], _classes(files)),
     )
-    write_text(run / "README.md", text)
+    write_text((to or run) / "README.md", text)
 
 
 def how_to_load(files: RunFiles) -> str:
