@@ -70,6 +70,29 @@ def test_an_existing_file_is_kept_unless_asked(eotune, long_tail_run, images, tm
     assert sum(value for key, value in row.items() if key.startswith("p_")) == pytest.approx(1, abs=1e-4)
 
 
+def test_an_interrupted_call_is_resumed(eotune, long_tail_run, images, tmp_path, monkeypatch):
+    out = tmp_path / "classes.csv"
+    words = ("predict", long_tail_run, images / "0.png", "--out", out)
+    assert eotune(*words)[0] == 0
+    expected = out.read_text()
+
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("eotune.runs.predict_file.write_predictions", interrupted)
+        code, said, err = eotune(*words, "--overwrite")
+    assert (code, said) == (130, "")
+    assert err == f"error: interrupted; what is finished is kept in {out}.parts, go on with --resume\n"
+    code, said, err = eotune(*words, "--overwrite")
+    remedy = "go on with --resume, or remove the folder"
+    assert (code, said, err) == (2, "", f"error: {out}.parts: holds predictions that were interrupted; {remedy}\n")
+    out.write_text("of the interrupted call")
+    assert eotune(*words, "--resume")[0] == 0
+    assert out.read_text() == expected
+    assert not (tmp_path / "classes.csv.parts").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

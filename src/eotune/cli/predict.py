@@ -1,6 +1,7 @@
 """`eotune predict`: images to classes."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -20,31 +21,33 @@ def command(
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted call, whose parts lie in OUT.parts.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Classify images by a finished run: classes with calibrated probabilities, footprints where images have them.
 
-    Images that cannot be read are named and left out; the exit status is then 1.
+    Images that cannot be read are named and left out; the exit status is then 1. What is finished is kept in OUT.parts
+    until OUT is there.
     """
     from eotune.core.progress import say
-    from eotune.runs.predict import predict
-    from eotune.runs.prediction_files import GEOJSON, check_out, write_predictions
+    from eotune.runs.predict_file import parts_of, predict_file
+    from eotune.runs.prediction_files import check_out
 
-    check_out(out, overwrite=overwrite)
-    found = predict(run, images, classifier=classifier, batch_size=batch_size, footprints=out.suffix.lower() == GEOJSON)
-    write_predictions(found, out, top=top, probabilities=probabilities)
-    total = len(found) + len(found.problems)
+    # With parts, a file that is there was written by the call that was interrupted, or was to be replaced by it.
+    check_out(out, overwrite=overwrite or (resume and parts_of(out).is_dir()))
+    found = predict_file(
+        run, images, out, classifier=classifier, batch_size=batch_size, top=top, probabilities=probabilities,
+        resume=resume,
+    )  # fmt: skip
     if as_json:
-        summary = {
-            "out": str(out), "images": total, "predicted": len(found), "classifier": found.classifier,
-            "counts": found.counts(), "problems": list(found.problems),
-        }  # fmt: skip
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps({"out": str(out), **asdict(found)}))
     else:
-        given = sorted(((count, name) for name, count in found.counts().items() if count), key=lambda one: -one[0])
-        typer.echo(f"{out}: {len(found):,} of {total:,} images, classifier {found.classifier}")
+        given = sorted(((count, name) for name, count in found.counts.items() if count), key=lambda one: -one[0])
+        typer.echo(f"{out}: {found.predicted:,} of {found.images:,} images, classifier {found.classifier}")
         typer.echo("\n".join(f"{count:>10,}  {name}" for count, name in given))
     if found.problems:
-        say(f"{len(found.problems):,} of {total:,} images could not be classified:")
+        say(f"{len(found.problems):,} of {found.images:,} images could not be classified:")
         say("\n".join(f"  - {problem}" for problem in found.problems))
         raise typer.Exit(1)

@@ -100,6 +100,29 @@ def classify(
     model: "SavedModel", paths: Sequence[Path], *, batch_size: int = 128, footprints: bool = False
 ) -> Predictions:
     """Classify image files by an opened model; arguments and errors otherwise as for :func:`predict`."""
+    parts = list(classified(model, paths, batch_size=batch_size, footprints=footprints))
+    problems = tuple(problem for part in parts for problem in part.problems)
+    if len(problems) == len(paths):
+        raise none_classified(model, problems)
+    return Predictions(
+        tuple(image for part in parts for image in part.images),
+        model.description.classes,
+        np.concatenate([part.probabilities for part in parts]),
+        tuple(outline for part in parts for outline in part.footprints),
+        model.classifier,
+        problems,
+    )
+
+
+def none_classified(model: "SavedModel", problems: Sequence[str]) -> InputError:
+    """Return the error that no image can be classified."""
+    return listed_error(str(model.path), problems, remedy="name images such as the run was trained on")
+
+
+def classified(
+    model: "SavedModel", paths: Sequence[Path], *, batch_size: int = 128, footprints: bool = False
+) -> Iterator[Predictions]:
+    """Yield predictions of ``batch_size`` images after ``batch_size`` images; one may hold nothing but problems."""
 
     def read(path: Path) -> tuple[np.ndarray, Any | None] | InputError:
         try:
@@ -108,33 +131,33 @@ def classify(
             return error
         return pixels, _outline(path) if footprints else None
 
-    images: list[Path] = []
-    outlines: list[Any | None] = []
-    shares: list[np.ndarray] = []
-    problems: list[str] = []
     results = _ahead(read, paths, 2 * batch_size)
     found = zip(paths, progress(results, total=len(paths), description="classifying"), strict=True)
     while batch := list(islice(found, batch_size)):
-        problems += [str(result) for _, result in batch if isinstance(result, InputError)]
-        readable = [(path, *result) for path, result in batch if not isinstance(result, InputError)]
-        if not readable:
-            continue
+        yield _predicted(model, batch)
+
+
+def _predicted(
+    model: "SavedModel", batch: Sequence[tuple[Path, tuple[np.ndarray, Any | None] | InputError]]
+) -> Predictions:
+    """Classify what was read: pixels and an outline of each image, or why it has none."""
+    classes = model.description.classes
+    problems = [str(result) for _, result in batch if isinstance(result, InputError)]
+    readable = [(path, *result) for path, result in batch if not isinstance(result, InputError)]
+    kept: list[tuple[Path, Any | None]] = []
+    shares = np.zeros((0, len(classes)), np.float32)
+    if readable:
         features = model.features([pixels for _, pixels, _ in readable])
         finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
         for (path, _, outline), usable in zip(readable, finite, strict=True):
             if usable:
-                images.append(path)
-                outlines.append(outline)
+                kept.append((path, outline))
             else:
                 problems.append(f"{path}: its features are not finite in {model.recipe.training.precision}")
-        if finite.any():
-            shares.append(model.scores.probabilities(features[finite]))
-    if not images:
-        raise listed_error(str(model.path), problems, remedy="name images such as the run was trained on")
-    classes = model.description.classes
-    return Predictions(
-        tuple(images), classes, np.concatenate(shares), tuple(outlines), model.classifier, tuple(problems)
-    )
+        if kept:
+            shares = model.scores.probabilities(features[finite])
+    images, outlines = tuple(path for path, _ in kept), tuple(outline for _, outline in kept)
+    return Predictions(images, classes, shares, outlines, model.classifier, tuple(problems))
 
 
 @dataclass(frozen=True)

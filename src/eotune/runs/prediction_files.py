@@ -3,8 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,7 +38,9 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         raise InputError(f"{out}: {folder} is no folder that can be written to", remedy="choose another --out")
 
 
-def write_predictions(predictions: Predictions, out: Path, *, top: int = 1, probabilities: bool = False) -> None:
+def write_predictions(
+    predictions: Predictions | Iterable[Predictions], out: Path, *, top: int = 1, probabilities: bool = False
+) -> None:
     """Write one row, or feature, an image, atomically; the suffix of ``out`` chooses the format.
 
     Every format has ``image``, ``class`` and ``probability``; ``class_2``, ``probability_2`` and so on up to ``top``;
@@ -47,7 +48,7 @@ def write_predictions(predictions: Predictions, out: Path, *, top: int = 1, prob
     an image has none.
 
     Args:
-        predictions: What to write.
+        predictions: What to write; in parts, where it is not to be in memory at once.
         out: ``.csv``, ``.jsonl`` or ``.geojson``.
         top: How many of the likeliest classes, at most all.
         probabilities: Write the probability of every class.
@@ -58,13 +59,14 @@ def write_predictions(predictions: Predictions, out: Path, *, top: int = 1, prob
     if out.suffix.lower() not in _WRITERS:
         raise unknown_name(f"format of {out}:", out.suffix.lower(), _WRITERS)
     with replaced(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        _WRITERS[out.suffix.lower()](stream, predictions, partial(_rows, predictions, top, probabilities))
+        parts = [predictions] if isinstance(predictions, Predictions) else predictions
+        _WRITERS[out.suffix.lower()](stream, (row for part in parts for row in _rows(part, top, probabilities)))
 
 
-def _rows(predictions: Predictions, top: int, every: bool) -> Iterator[Row]:
-    """Yield the properties of each image."""
-    classes = predictions.classes
-    for image, shares in zip(predictions.images, predictions.probabilities.tolist(), strict=True):
+def _rows(predictions: Predictions, top: int, every: bool) -> Iterator[tuple[Row, Any | None]]:
+    """Yield the properties and the outline of each image."""
+    classes, shares_of = predictions.classes, predictions.probabilities.tolist()
+    for image, shares, outline in zip(predictions.images, shares_of, predictions.footprints, strict=True):
         # A stable sort: among equals the first class leads, as argmax has it.
         best = np.argsort(-np.array(shares), kind="stable")[:top]
         row: Row = {"image": os.fsencode(image).decode("utf-8", "replace")}
@@ -73,24 +75,24 @@ def _rows(predictions: Predictions, top: int, every: bool) -> Iterator[Row]:
             row |= {f"class{suffix}": classes[number], f"probability{suffix}": round(shares[number], 6)}
         if every:
             row |= {f"p_{name}": round(share, 6) for name, share in zip(classes, shares, strict=True)}
-        yield row
+        yield row, outline
 
 
-def _write_csv(stream: TextIO, predictions: Predictions, rows: Callable[[], Iterator[Row]]) -> None:
-    del predictions
-    writer = csv.DictWriter(stream, fieldnames=list(next(rows())), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows())
+def _write_csv(stream: TextIO, rows: Iterator[tuple[Row, Any | None]]) -> None:
+    for number, (row, _) in enumerate(rows):
+        if number == 0:
+            writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
 
 
-def _write_jsonl(stream: TextIO, predictions: Predictions, rows: Callable[[], Iterator[Row]]) -> None:
-    del predictions
-    stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows())
+def _write_jsonl(stream: TextIO, rows: Iterator[tuple[Row, Any | None]]) -> None:
+    stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in rows)
 
 
-def _write_geojson(stream: TextIO, predictions: Predictions, rows: Callable[[], Iterator[Row]]) -> None:
+def _write_geojson(stream: TextIO, rows: Iterator[tuple[Row, Any | None]]) -> None:
     stream.write('{"type": "FeatureCollection", "features": [')
-    for number, (outline, row) in enumerate(zip(predictions.footprints, rows(), strict=True)):
+    for number, (row, outline) in enumerate(rows):
         feature = {"type": "Feature", "geometry": _geometry(outline), "properties": row}
         stream.write(("," if number else "") + "\n" + json.dumps(feature, ensure_ascii=False))
     stream.write("\n]}\n")
