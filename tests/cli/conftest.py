@@ -6,6 +6,8 @@ import yaml
 
 from eotune.cli.main import main
 from eotune.data.scenes import write_dataset
+from eotune.runs.execute import execute
+from eotune.runs.recipe import parse_recipe
 
 SPLITS = ("train", "validation", "test")
 
@@ -57,3 +59,13 @@ def write_recipe(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def long_tail_run(scenes, tmp_path_factory):
+    """A finished run of classes, trained for two steps; not to be changed."""
+    task = {"name": "long_tail", **{split: {"path": str(scenes), "split": split} for split in SPLITS}}
+    values = {"name": "small", "task": task, "encoder": "tiny", "method": {"name": "lora", "rank": 2}}
+    out = tmp_path_factory.mktemp("long_tail") / "run"
+    execute(parse_recipe({**values, "training": {"batch_size": 8, "max_steps": 2}}), out)
+    return out

@@ -37,3 +37,18 @@ def test_wrong_input_is_exit_2_and_one_line(eotune, run, tmp_path):
         assert says in err
         assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_classes_brings_its_classifier(eotune, long_tail_run, tmp_path):
+    words = ("export", long_tail_run, "--out", tmp_path / "hf")
+    code, printed, err = eotune(*words, "--format", "open_clip")
+    assert (code, printed) == (2, "")
+    assert err.endswith("what works: --format hf or peft or onnx\n")
+    code, printed, err = eotune(*words, "--format", "hf", "--json")
+    assert (code, err) == (0, "")
+    summary = json.loads(printed)
+    assert {"classifier.safetensors", "classes.json", "README.md"} < summary["files"].keys()
+    assert summary["max_difference"] <= 1e-4
+    code, printed, err = eotune("export", long_tail_run, "--format", "peft", "--out", tmp_path / "peft")
+    assert (code, err) == (0, "")
+    assert "features and probabilities within" in printed

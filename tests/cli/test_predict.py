@@ -3,21 +3,6 @@ import shutil
 
 import pytest
 
-from eotune.runs.execute import execute
-from eotune.runs.recipe import parse_recipe
-
-SPLITS = ("train", "validation", "test")
-
-
-@pytest.fixture(scope="session")
-def long_tail_run(scenes, tmp_path_factory):
-    """A finished run of classes, trained for two steps; not to be changed."""
-    task = {"name": "long_tail", **{split: {"path": str(scenes), "split": split} for split in SPLITS}}
-    values = {"name": "small", "task": task, "encoder": "tiny", "method": {"name": "lora", "rank": 2}}
-    out = tmp_path_factory.mktemp("long_tail") / "run"
-    execute(parse_recipe({**values, "training": {"batch_size": 8, "max_steps": 2}}), out)
-    return out
-
 
 @pytest.fixture
 def images(scenes, tmp_path):
