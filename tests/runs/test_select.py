@@ -169,6 +169,8 @@ def test_an_encoder_is_asked_for_before_anything_runs(scenes, tmp_path):
         ({"keep": "3/2"}, "keep must be above 0 and at most 1"),
         ({"clusters": 0}, "clusters wants a number of 1 or more"),
         ({"words": 0}, "words"),
+        ({"words": 2.5}, "a whole number, or a share below 1"),
+        ({"words": float("inf")}, "a whole number, or a share below 1"),
     ],
 )
 def test_wrong_settings_are_refused(scenes, settings, message):

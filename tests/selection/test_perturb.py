@@ -41,6 +41,15 @@ def test_exactly_n_words_go_and_nothing_else(text, n, seed, repeat):
     assert Counter(re.sub(r"\s", "", perturbed)) <= Counter(re.sub(r"\s", "", text))
 
 
+@given(texts(), st.floats(0.01, 0.99))
+@settings(deadline=None)
+def test_a_share_of_the_words_goes(text, share):
+    count = len(words(text))
+    gone = count - len(words(delete_words(text, share, id="a", seed=0)))
+    assert gone == max(0, min(max(1, round(share * count)), count - 1))
+    assert delete_words(text, gone, id="a", seed=0) == delete_words(text, share, id="a", seed=0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 99), texts()), min_size=1, max_size=6, unique_by=lambda item: item[0]))
 @settings(deadline=None)
 def test_the_order_of_samples_does_not_matter(samples):
@@ -99,5 +108,5 @@ def test_blanks_close_up_and_lines_stay():
 
 
 def test_a_negative_number_is_refused():
-    with pytest.raises(InputError, match="at least 0; got -1"):
+    with pytest.raises(InputError, match="0 or more, or a share below 1; got -1"):
         delete_words("a b", -1, id="a", seed=0)

@@ -26,7 +26,7 @@ class SelectionRule(Config):
         pool: Of that encoder's vectors; its own default where not given.
         normalize: Take its vectors to unit length before distances.
         precision: Of that encoder.
-        words: How many words the perturbation deletes.
+        words: How many words the perturbation deletes; below 1, which share of them.
         repeats: How many perturbations a score is the mean of.
         clusters: K, or several to choose from by silhouette.
         first_cut: Whether samples that carry no signal are dropped before the costly stage: duplicates, near
@@ -51,7 +51,7 @@ class SelectionRule(Config):
     pool: str | None = None
     normalize: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    words: int = Field(default=2, ge=1)
+    words: int | float = Field(default=2, gt=0)
     repeats: int = Field(default=1, ge=1)
     clusters: int | tuple[int, ...] = (8, 16, 32, 64, 128)
     first_cut: bool = True
@@ -70,6 +70,13 @@ class SelectionRule(Config):
         except InputError as error:
             raise ValueError(str(error)) from None
         return value
+
+    @field_validator("words")
+    @classmethod
+    def _a_number_or_a_share(cls, value: int | float) -> int | float:
+        if value > 1 and not float(value).is_integer():
+            raise ValueError("words wants a whole number, or a share below 1")
+        return int(value) if value >= 1 else value
 
     @field_validator("clusters")
     @classmethod

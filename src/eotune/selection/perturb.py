@@ -29,7 +29,7 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     ]
 
 
-def delete_words(text: str, n: int, *, id: str | int, seed: int, repeat: int = 0) -> str:  # noqa: A002
+def delete_words(text: str, n: float, *, id: str | int, seed: int, repeat: int = 0) -> str:  # noqa: A002
     r"""Return ``text`` without ``n`` of its words, each set of n equally likely (arXiv 2409.13345, with n = 2).
 
     Placeholders and line breaks stay. One word always stays, so a text of w words loses ``min(n, w - 1)``. The draw
@@ -38,25 +38,25 @@ def delete_words(text: str, n: int, *, id: str | int, seed: int, repeat: int = 0
 
     Args:
         text: The instruction, question or caption.
-        n: How many words to delete, at least 0.
+        n: How many words to delete, at least 0; below 1, which share of them, at least one word.
         id: The sample's id; 7 and "7" are the same.
         seed: The selection's seed.
         repeat: Number of the draw, where scores are averaged over several.
 
     Raises:
-        InputError: ``n`` is negative.
+        InputError: ``n`` is negative, or neither a whole number nor below 1.
 
     Example:
         >>> delete_words("<image>\nHow many planes are there?", 2, id="a7", seed=0)
         '<image>\nHow many there?'
     """
-    if n < 0:
-        raise InputError(f"the number of words to delete must be at least 0; got {n}")
+    if n < 0 or (n > 1 and not float(n).is_integer()):
+        raise InputError(f"words to delete must be a number of 0 or more, or a share below 1; got {n}")
     spans = word_spans(text)
-    n = min(n, len(spans) - 1)
-    if n < 1:
+    count = min(int(n) if n >= 1 or n == 0 else max(1, round(n * len(spans))), len(spans) - 1)
+    if count < 1:
         return text
-    chosen = generator("delete_words", str(id), seed, repeat).permutation(len(spans))[:n]
+    chosen = generator("delete_words", str(id), seed, repeat).permutation(len(spans))[:count]
     for number in sorted(chosen.tolist(), reverse=True):
         start, end = spans[number]
         text = _joined(text[:start], text[end:])

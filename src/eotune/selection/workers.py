@@ -85,7 +85,7 @@ class ScoreConfig:
         pool: See :func:`~eotune.encoders.multimodal.load_pairs`.
         normalize: Likewise.
         precision: Likewise.
-        words: Number of words to delete.
+        words: Number of words to delete, or share of them below 1.
         repeats: How many perturbations the score is the mean of.
         seed: Of the perturbations.
     """
@@ -96,7 +96,7 @@ class ScoreConfig:
     pool: str | None = None
     normalize: bool = False
     precision: str = "fp32"
-    words: int = 2
+    words: float = 2
     repeats: int = 1
     seed: int = 0
 
