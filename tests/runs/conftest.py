@@ -48,14 +48,11 @@ def finished(tmp_path_factory, captions):
     return out
 
 
-@pytest.fixture
-def run_of(finished, tmp_path):
-    """Make the finished run one of another method and encoder, with every trained weight off its start."""
+@pytest.fixture(scope="session")
+def moved():
+    """Apply a method to an encoder and move every trained weight off its start."""
 
-    def make(method, name="tiny", *, image_size=None, **settings):
-        run = tmp_path / "run"
-        shutil.copytree(finished, run, ignore=shutil.ignore_patterns("adapter"))
-        encoder = encoders.load(name, image_size=image_size)
+    def move(encoder, method, **settings):
         applied = create({"name": method, **settings})
         applied.apply(encoder, seed=0)
         generator = torch.Generator().manual_seed(0)
@@ -63,7 +60,20 @@ def run_of(finished, tmp_path):
             for parameter in encoder.parameters():
                 if parameter.requires_grad and parameter.ndim > 1:
                     parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        save_adapted(run, applied, encoder)
+        return applied
+
+    return move
+
+
+@pytest.fixture
+def run_of(finished, moved, tmp_path):
+    """Make the finished run one of another method and encoder, with every trained weight off its start."""
+
+    def make(method, name="tiny", *, image_size=None, **settings):
+        run = tmp_path / "run"
+        shutil.copytree(finished, run, ignore=shutil.ignore_patterns("adapter"))
+        encoder = encoders.load(name, image_size=image_size)
+        save_adapted(run, moved(encoder, method, **settings), encoder)
         return run
 
     return make

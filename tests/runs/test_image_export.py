@@ -17,7 +17,6 @@ from eotune.encoders.grouped import GroupedImageEncoder, GroupedViT
 from eotune.encoders.image import HFImageEncoder
 from eotune.encoders.preprocess import ImageTransform
 from eotune.methods.adapted import load_image_model, save_adapted
-from eotune.methods.by_name import create
 from eotune.metrics.linear_probe import Probe
 from eotune.runs.execute import execute
 from eotune.runs.export import export
@@ -59,7 +58,7 @@ def vit(tmp_path):
 
 
 @pytest.fixture
-def run_of(trained, vit, tmp_path, monkeypatch):
+def run_of(trained, moved, vit, tmp_path, monkeypatch):
     """Make the run one of another method, encoder and classifiers, with every trained weight off its start."""
     monkeypatch.chdir(tmp_path)
 
@@ -69,14 +68,7 @@ def run_of(trained, vit, tmp_path, monkeypatch):
         encoder = load_image_model(name, size, bands=statistics and statistics.names)
         if statistics:
             encoder.normalise_by(statistics.mean, statistics.std)
-        applied = create({"name": method, **settings})
-        applied.apply(encoder, seed=0)
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in encoder.parameters():
-                if parameter.requires_grad and parameter.ndim > 1:
-                    parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        save_adapted(run, applied, encoder)
+        save_adapted(run, moved(encoder, method, **settings), encoder)
         if statistics:
             save_bands(run / "adapter", BandInput(), statistics)
         save_classifiers(

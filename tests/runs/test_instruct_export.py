@@ -1,6 +1,7 @@
 """A run of visual questions handed to transformers and lmms-eval."""
 
 import shlex
+import shutil
 import subprocess
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_transformers_alone_loads_what_is_exported(run, tmp_path):
     assert summary["lmms_eval"] in card
     assert "library_name: transformers" in card
     assert shlex.split(summary["lmms_eval"]) == benchmark_command(tmp_path / "merged", "llava")
+
+
+def test_broken_files_of_a_run_are_named_and_nothing_is_left(run, tmp_path):
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    (broken / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run: its files do not say what a model card needs \(KeyError"):
+        export(broken, "hf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_formats_are_refused_and_leave_nothing(run, tmp_path):

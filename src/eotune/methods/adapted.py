@@ -200,7 +200,7 @@ def read_description(directory: Path) -> tuple[Path, Description]:
 def _load(directory: Path) -> tuple[Encoder, Method]:
     folder, description = read_description(directory)
     method = create(method_config(description.method, source=str(folder / DESCRIPTION)))
-    encoder = base_encoder(description)
+    encoder = _base_encoder(description)
     fingerprint = encoder.fingerprint()
     if fingerprint != description.fingerprint:
         raise InputError(
@@ -214,12 +214,7 @@ def _load(directory: Path) -> tuple[Encoder, Method]:
     return encoder, method
 
 
-def base_encoder(description: Description) -> Encoder:
-    """Load the pretrained encoder that was adapted, at the image size and with the bands and statistics of then.
-
-    Raises:
-        InputError: It cannot be read.
-    """
+def _base_encoder(description: Description) -> Encoder:
     if description.kind == "vlm":
         from eotune.encoders.multimodal_vlm import load_vlm
 

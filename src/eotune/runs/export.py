@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from yaml import YAMLError
 
 from eotune import encoders
 from eotune.core.errors import EotuneError, InputError
@@ -15,13 +14,14 @@ from eotune.core.lookup import unknown_name
 from eotune.encoders.base import DualEncoder
 from eotune.encoders.hf import HFDualEncoder
 from eotune.encoders.positions import settle_positions
-from eotune.encoders.pretrained import first_line, quiet
+from eotune.encoders.pretrained import quiet
 from eotune.encoders.to_onnx import OnnxTowers, check_packages, write_onnx
 from eotune.encoders.to_open_clip import is_clip, read_open_clip, write_open_clip
 from eotune.methods.adapted import Description, load_adapted_method, load_model, read_description
 from eotune.methods.base import Method
 from eotune.methods.to_peft import obstacle, read_peft, write_peft
 from eotune.runs.card import write_card
+from eotune.runs.export_files import card_needs, sizes
 from eotune.runs.export_readme import how_to_load, library_of
 from eotune.runs.image_export import export_image_encoder
 from eotune.runs.instruct_export import export_vision_language
@@ -94,8 +94,9 @@ def export(run: Path, to: str, out: Path) -> dict[str, Any]:
                 f"(at most {TOLERANCE:.0e} is allowed); nothing was kept"
             )
         load = how_to_load(to, encoder, description.encoder, out.name, recentred=recentred)
-        _write_readme(run, folder, library_of(to, encoder), load)
-        files = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
+        with card_needs(run, "recipe.yaml and the .json files"):
+            write_card(run, to=folder, library=library_of(to, encoder), load=load)
+        files = sizes(folder)
     return {"format": to, "out": str(out), "files": files, "max_difference": difference}
 
 
@@ -117,16 +118,6 @@ def _recentre(to: str, encoder: DualEncoder) -> bool:
     if to in _CENTRES and isinstance(encoder, HFDualEncoder):
         encoder.transform = replace(before, centre=_CENTRES[to])
     return encoder.transform != before
-
-
-def _write_readme(run: Path, folder: Path, library: str, load: str) -> None:
-    try:
-        write_card(run, to=folder, library=library, load=load)
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, YAMLError) as error:
-        raise InputError(
-            f"{run}: its files do not say what a model card needs ({type(error).__name__}: {first_line(error)})",
-            remedy="restore recipe.yaml and the .json files, or run the recipe again",
-        ) from None
 
 
 def _write(run: Path, to: str, encoder: DualEncoder, method: Method, folder: Path) -> None:
@@ -180,7 +171,3 @@ def _probes(encoder: DualEncoder) -> tuple[list[np.ndarray], list[str]]:
         for count in (1, 5, 2 * encoder.max_tokens)
     ]
     return images, texts
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

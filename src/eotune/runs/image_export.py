@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from yaml import YAMLError
 
 from eotune import encoders
 from eotune.core.errors import EotuneError, InputError
@@ -18,12 +17,13 @@ from eotune.encoders.base import ImageEncoder
 from eotune.encoders.grouped import WEIGHTS, GroupedImageEncoder
 from eotune.encoders.image import HFImageEncoder
 from eotune.encoders.positions import settle_positions
-from eotune.encoders.pretrained import first_line, quiet
+from eotune.encoders.pretrained import quiet
 from eotune.encoders.to_onnx import run_onnx_classifier, write_onnx_classifier
 from eotune.methods.adapted import ADAPTER, Description, load_adapted_method, load_image_model
 from eotune.methods.base import Method
 from eotune.methods.to_peft import obstacle, read_peft, write_peft
 from eotune.metrics.calibration import calibrated_probabilities
+from eotune.runs.export_files import card_needs, sizes
 from eotune.runs.image_export_readme import how_to_load
 from eotune.runs.linear_classifier import LinearClassifier, best_linear
 from eotune.runs.long_tail_card import write_card
@@ -95,8 +95,7 @@ def export_image_encoder(run: Path, to: str, out: Path, description: Description
                 f"(at most {TOLERANCE:.0e} is allowed); nothing was kept"
             )
         _write_readme(adapted, to, folder, out.name, recentred=encoder.transform != before)
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = {str(path.relative_to(folder)): path.stat().st_size for path in found}
+        files = sizes(folder)
     return {
         "format": to, "out": str(out), "files": files, "max_difference": difference,
         "compared": "features and probabilities", "classifier": classifier.name,
@@ -201,11 +200,5 @@ def _write_readme(adapted: _Adapted, to: str, folder: Path, name: str, *, recent
     base = adapted.description.encoder
     load = how_to_load(to, adapted.encoder, base, name, adapted.classifier, bands=bands, recentred=recentred)
     library = "eotune" if to == "hf" and isinstance(adapted.encoder, GroupedImageEncoder) else _LIBRARIES[to]
-    try:
+    with card_needs(adapted.run, "recipe.yaml, classes.csv and the .json files"):
         write_card(adapted.run, to=folder, library=library, load=load)
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, YAMLError) as error:
-        raise InputError(
-            f"{adapted.run}: its files do not say what a model card needs ({type(error).__name__}: "
-            f"{first_line(error)})",
-            remedy="restore recipe.yaml, classes.csv and the .json files, or run the recipe again",
-        ) from None

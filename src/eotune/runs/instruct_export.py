@@ -18,6 +18,7 @@ from eotune.encoders.base import evaluating
 from eotune.encoders.multimodal_vlm import VisionLanguageEncoder, load_vlm
 from eotune.encoders.pretrained import quiet
 from eotune.methods.adapted import load_adapted_method
+from eotune.runs.export_files import card_needs, sizes
 from eotune.runs.instruct_card import write_card
 
 TOLERANCE = 1e-3  # on logits, relative to the largest
@@ -94,9 +95,9 @@ def export_vision_language(run: Path, to: str, out: Path) -> dict[str, Any]:
                 f"(at most {TOLERANCE:.0e} is allowed); nothing was kept"
             )
         command = shlex.join(benchmark_command(out, encoder.model.config.model_type))
-        write_card(run, to=folder, library="transformers", load=_LOAD.format(name=out.name, command=command))
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = {str(path.relative_to(folder)): path.stat().st_size for path in found}
+        with card_needs(run, "recipe.yaml and the .json files"):
+            write_card(run, to=folder, library="transformers", load=_LOAD.format(name=out.name, command=command))
+        files = sizes(folder)
     return {
         "format": to, "out": str(out), "files": files, "max_difference": difference, "compared": "logits",
         "lmms_eval": command,
