@@ -102,6 +102,7 @@ def test_clip_loads_with_peft_alone(small_clip, tmp_path, pixels, tokens, pertur
     method = lora(small_clip, **settings)
     perturb(small_clip)
     method.save(small_clip, tmp_path / "adapter")
+    small_clip.eval()
     alone = PeftModel.from_pretrained(CLIPModel.from_pretrained(tmp_path / "base"), tmp_path / "adapter").eval()
     images = alone.get_image_features(pixels).pooler_output
     texts = alone.get_text_features(**tokens).pooler_output

@@ -97,6 +97,8 @@ class Method(base.Method):
     def _inject(self, encoder: Encoder, seed: int, /) -> set[str]:
         import peft
 
+        from eotune.methods.lora_linear import speed_up
+
         targets = _target_paths(encoder, self.config)
         kept = {id(parameter) for parameter in encoder.parameters()}
         for name, path in encoder.backbones.items():
@@ -115,6 +117,7 @@ class Method(base.Method):
             )
             with base.seeded(seed, "lora", name):
                 peft.inject_adapter_in_model(settings, backbone)
+            speed_up(backbone)
         trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
         trained |= _full_parts(encoder, self.config)
         if not trained:
