@@ -72,10 +72,9 @@ def speed_up(model: nn.Module) -> None:
     Layers with dropout, a learned length (DoRA), a bias beside ``B``, or another base than :class:`torch.nn.Linear`
     stay as they are.
     """
-    for layer in model.modules():
-        if type(layer) is Linear and _is_plain(layer):
-            layer.__class__ = LoraLinear
-            layer.train(layer.get_base_layer().training)  # peft's layers begin in training, whatever the model is in
+    for layer in [one for one in model.modules() if type(one) is Linear and _is_plain(one)]:
+        layer.train(layer.get_base_layer().training)  # peft's layers begin in training, whatever the model is in
+        layer.__class__ = LoraLinear
 
 
 def _is_plain(layer: Linear) -> bool:
