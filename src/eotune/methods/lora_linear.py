@@ -72,14 +72,15 @@ def speed_up(model: nn.Module) -> None:
     Layers with dropout, a learned length (DoRA), a bias beside ``B``, or another base than :class:`torch.nn.Linear`
     stay as they are.
     """
-    for layer in [one for one in model.modules() if type(one) is Linear and _is_plain(one)]:
+    for layer in [one for one in model.modules() if isinstance(one, Linear) and _is_plain(one)]:
         layer.train(layer.get_base_layer().training)  # peft's layers begin in training, whatever the model is in
         layer.__class__ = LoraLinear
 
 
 def _is_plain(layer: Linear) -> bool:
     return (
-        type(layer.get_base_layer()) is nn.Linear
+        type(layer) is Linear
+        and type(layer.get_base_layer()) is nn.Linear
         and not layer.lora_variant
         and not any(layer.lora_bias.values())
         and all(isinstance(one, nn.Identity) for one in layer.lora_dropout.values())
