@@ -59,6 +59,34 @@ def test_one_pass_gives_what_both_towers_give_alone(models, images, texts):
     assert output.logit_bias is encoder.model.logit_bias
 
 
+@pytest.mark.parametrize(("family", "groups"), [("clip", [3, 7, 7, 10]), ("siglip", [10]), ("naflex", [10])])
+def test_training_reads_texts_in_groups_of_like_length(family, groups, models, images, texts, monkeypatch):
+    results, widths = [], []
+    for grouped in (True, False):
+        encoder = load(f"hf:{models[family]}").train()
+        whole = encoder.text_features
+        tokens = encoder.tokenize(texts * 33)
+        if grouped:
+            monkeypatch.setattr(
+                encoder, "text_features", lambda *given, w=whole: widths.append(given[0].shape[1]) or w(*given)
+            )
+            pixels = torch.from_numpy(np.stack([encoder.transform(image) for image in images]))
+            features = encoder(pixels, **tokens).text_embeddings
+        else:
+            features = whole(**tokens)
+        weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+        (features * weights).mean().backward()
+        gradients = {
+            name: p.grad for name, p in encoder.named_parameters() if p.grad is not None and "vision" not in name
+        }
+        results.append((features, gradients))
+    assert widths == groups
+    (found, ours), (expected, theirs) = results
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-6, rtol=1e-4)
+
+
 def test_the_logit_scale_is_clamped_and_a_temperature_takes_its_place(models):
     clip, siglip = (load(f"hf:{models[family]}") for family in ("clip", "siglip"))
     for encoder, expected in ((clip, 100.0), (siglip, np.exp(6.0))):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from eotune.core.errors import InputError
+from eotune.encoders.pretrained import recompute_activations
 from eotune.methods import create, names, parameter_counts
 from eotune.methods.base import ParameterCounts, projection_parameters, scale_parameters, seeded, trained_parameters
 
@@ -34,6 +35,30 @@ def test_an_adapted_encoder_can_be_frozen(small_clip):
     create({"name": "lora"}).apply(small_clip, seed=0)
     create({"name": "frozen"}).apply(small_clip, seed=0)
     assert parameter_counts(small_clip).trainable == 0
+
+
+@pytest.mark.parametrize("name", ["harma", "adapter", "adaptformer", "lora"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_texts_may_come_in_groups_of_like_length(encoder, perturb, pixels, name, recompute):
+    create({"name": name}).apply(encoder, seed=0)
+    perturb(encoder)
+    encoder.double().train()
+    if recompute:
+        for backbone in encoder.backbones.values():
+            recompute_activations(encoder.get_submodule(backbone))
+    lengths = 3 + torch.arange(70) % 7
+    mask = (torch.arange(9) < lengths[:, None]).long()
+    tokens = {"input_ids": torch.randint(1, 49, (70, 9)) * mask, "attention_mask": mask}
+    tokens["input_ids"][torch.arange(70), lengths - 1] = 49
+    gradients = []
+    for features in (encoder(pixels, **tokens).text_embeddings, encoder.text_features(**tokens)):
+        features.sin().sum().backward()
+        gradients.append({key: one.grad for key, one in encoder.named_parameters() if one.grad is not None})
+        encoder.zero_grad()
+    grouped, whole = gradients
+    assert len(whole) > 4
+    for key, gradient in whole.items():
+        torch.testing.assert_close(grouped[key], gradient)
 
 
 def test_a_merged_encoder_can_be_adapted_again(small_clip):
