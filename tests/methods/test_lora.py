@@ -96,6 +96,13 @@ def test_weights_depend_on_the_seed(make_clip):
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_train_where_the_encoder_does(small_clip, training):
+    small_clip.train(training)
+    lora(small_clip, dropout=0.5)
+    assert {module.training for module in small_clip.modules()} == {training}
+
+
 @pytest.mark.parametrize("settings", [{}, {"dora": True}, {"rslora": True, "targets": "attention"}, {"towers": "text"}])
 def test_clip_loads_with_peft_alone(small_clip, tmp_path, pixels, tokens, perturb, settings):
     small_clip.model.save_pretrained(tmp_path / "base")

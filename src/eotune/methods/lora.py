@@ -118,6 +118,7 @@ class Method(base.Method):
             with base.seeded(seed, "lora", name):
                 peft.inject_adapter_in_model(settings, backbone)
             speed_up(backbone)
+            backbone.train(backbone.training)  # peft's layers begin in training, whatever the model is in
         trained = base.names_of(encoder, [one for one in encoder.parameters() if id(one) not in kept])
         trained |= _full_parts(encoder, self.config)
         if not trained:

@@ -47,41 +47,37 @@ class LoraLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output for ``x`` of shape ``(..., in)``."""
-        base = self.get_base_layer()
-        adapters = self.active_adapters
-        plain = not (args or kwargs or self.merged or self.disable_adapters) and len(adapters) == 1
-        if not (self.training and plain) or base.weight.requires_grad:
+        name = self._plain_adapter()
+        if name is None or args or kwargs or not self.training:
             return super().forward(x, *args, **kwargs)
-        down, up = self.lora_A[adapters[0]].weight, self.lora_B[adapters[0]].weight
-        tensors: list[Any] = [x, base.weight, base.bias, down, up]
+        base = self.get_base_layer()
+        tensors: list[Any] = [x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight]
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             tensors = [None if one is None else one.to(dtype) for one in tensors]
-        elif not x.dtype == base.weight.dtype == down.dtype:
+        elif {one.dtype for one in tensors if one is not None} != {x.dtype}:
             return super().forward(x)
-        x, *rest = tensors
+        rows, *rest = tensors
         with torch.autocast(device, enabled=False):
-            flat = _Update.apply(x.reshape(-1, x.shape[-1]), *rest, self.scaling[adapters[0]])
+            flat = _Update.apply(rows.reshape(-1, rows.shape[-1]), *rest, self.scaling[name])
         return flat.view(*x.shape[:-1], flat.shape[-1])
+
+    def _plain_adapter(self) -> str | None:
+        """Return the one active adapter if it is a plain update of a frozen layer: no dropout, DoRA or further bias."""
+        name = self.active_adapters[0] if len(self.active_adapters) == 1 else ""
+        plain = (
+            name in self.lora_A
+            and name not in self.lora_variant
+            and not self.lora_bias[name]
+            and isinstance(self.lora_dropout[name], nn.Identity)
+            and not (self.merged or self.disable_adapters or self.get_base_layer().weight.requires_grad)
+        )
+        return name if plain else None
 
 
 def speed_up(model: nn.Module) -> None:
-    """Give peft's plain LoRA layers in a model the faster pass.
-
-    Layers with dropout, a learned length (DoRA), a bias beside ``B``, or another base than :class:`torch.nn.Linear`
-    stay as they are.
-    """
-    for layer in [one for one in model.modules() if isinstance(one, Linear) and _is_plain(one)]:
-        layer.train(layer.get_base_layer().training)  # peft's layers begin in training, whatever the model is in
-        layer.__class__ = LoraLinear
-
-
-def _is_plain(layer: Linear) -> bool:
-    return (
-        type(layer) is Linear
-        and type(layer.get_base_layer()) is nn.Linear
-        and not layer.lora_variant
-        and not any(layer.lora_bias.values())
-        and all(isinstance(one, nn.Identity) for one in layer.lora_dropout.values())
-    )
+    """Give peft's LoRA layers on :class:`torch.nn.Linear` in a model the faster pass."""
+    for layer in model.modules():
+        if isinstance(layer, Linear) and type(layer.get_base_layer()) is nn.Linear:
+            layer.__class__ = LoraLinear
