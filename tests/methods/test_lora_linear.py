@@ -92,6 +92,15 @@ def test_other_kinds_of_update_go_the_way_of_peft(settings):
     assert torch.equal(*outputs)
 
 
+def test_a_bias_that_trains_gets_its_gradient():
+    results = []
+    for one in layer():
+        one.get_base_layer().bias.requires_grad_()
+        results.append(passed(one, torch.randn(4, 6, generator=torch.Generator().manual_seed(0))))
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_other_kinds_of_layer_stay_as_they_are():
     model = nn.Sequential(nn.Conv1d(6, 10, 1))
     peft.inject_adapter_in_model(peft.LoraConfig(r=3, target_modules=["0"]), model)

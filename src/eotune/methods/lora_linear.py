@@ -59,8 +59,7 @@ class LoraLinear(Linear):
         elif {one.dtype for one in tensors if one is not None} != {x.dtype}:
             return super().forward(x)
         rows, *rest = tensors
-        with torch.autocast(device, enabled=False):
-            flat = _Update.apply(rows.reshape(-1, rows.shape[-1]), *rest, self.scaling[name])
+        flat = _Update.apply(rows.reshape(-1, rows.shape[-1]), *rest, self.scaling[name])
         return flat.view(*x.shape[:-1], flat.shape[-1])
 
     def _plain_adapter(self) -> str | None:
@@ -71,7 +70,8 @@ class LoraLinear(Linear):
             and name not in self.lora_variant
             and not self.lora_bias[name]
             and isinstance(self.lora_dropout[name], nn.Identity)
-            and not (self.merged or self.disable_adapters or self.get_base_layer().weight.requires_grad)
+            and not (self.merged or self.disable_adapters)
+            and not any(one.requires_grad for one in self.get_base_layer().parameters())
         )
         return name if plain else None
 
