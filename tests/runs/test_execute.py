@@ -39,6 +39,15 @@ def test_a_run_leaves_what_the_design_says(recipe, captions, tmp_path, method):
     assert again.values["mR"] == pytest.approx(primary[0]["value"], abs=1e-6)
 
 
+@pytest.mark.parametrize(("native", "precision", "said"), [(False, "bf16", 1), (False, "fp32", 0), (True, "bf16", 0)])
+def test_emulated_bfloat16_is_said_once(recipe, monkeypatch, capsys, native, precision, said):
+    monkeypatch.setattr(module, "computes_bf16", lambda device: native)
+    module._warn_of_emulation.cache_clear()
+    for _ in range(2):
+        module.check_machine(recipe("heads", precision=precision))
+    assert capsys.readouterr().err.count("emulates bfloat16") == said
+
+
 def test_a_finished_run_is_refused_or_repeated(recipe, tmp_path):
     out = tmp_path / "run"
     rows = execute(recipe("heads"), out)

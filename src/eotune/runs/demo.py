@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from eotune.core.device import computes_bf16
 from eotune.core.files import read_json, write_json, write_text
 from eotune.core.progress import say
 from eotune.data.captions import read_captions
@@ -54,7 +55,7 @@ def recipe_of(label: str, captions: Path, *, seed: int, epochs: float = 15) -> R
                 "epochs": epochs,
                 "batch_size": 64,
                 "learning_rate": rate,
-                "precision": "bf16",
+                "precision": "bf16" if computes_bf16() else "fp32",
                 "augmentation": {"crop": [0.8, 1.0], "flip": False, "randaugment": None},
             },
         },

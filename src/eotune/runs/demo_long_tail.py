@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eotune.core.device import computes_bf16
 from eotune.core.files import read_json, write_json, write_text
 from eotune.core.progress import say
 from eotune.data.scenes import write_dataset
@@ -47,7 +48,7 @@ def recipe_of(label: str, labelled: Path, spectrum: Spectrum, *, seed: int, epoc
                 "epochs": epochs,
                 "batch_size": 16,
                 "learning_rate": 3e-3,
-                "precision": "bf16",
+                "precision": "bf16" if computes_bf16() else "fp32",
                 "augmentation": {"crop": [0.8, 1.0], "flip": True, "rotate90": True, "randaugment": None},
             },
         },

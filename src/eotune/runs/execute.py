@@ -3,12 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from eotune.core.device import on_best_device
+from eotune.core.device import computes_bf16, on_best_device
 from eotune.core.errors import InputError
 from eotune.core.files import write_json
 from eotune.core.progress import say
@@ -103,7 +104,7 @@ def execute(
 
 
 def check_machine(recipe: Recipe) -> None:
-    """Refuse what this machine does not have.
+    """Refuse what this machine does not have, and say what it has not got fast.
 
     Raises:
         InputError: A GPU is asked for and none is visible, or a tracker is not installed.
@@ -111,6 +112,17 @@ def check_machine(recipe: Recipe) -> None:
     check_trackers(recipe.training.report_to)
     if recipe.training.device == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device is cuda, but no GPU is visible", remedy="set training.device to auto or cpu")
+    if recipe.training.precision == "bf16" and not computes_bf16(recipe.training.device):
+        _warn_of_emulation()
+
+
+@cache
+def _warn_of_emulation() -> None:
+    """Say it once, however many runs this process makes."""
+    _tell(
+        "warning: this machine emulates bfloat16, which takes several times as long as float32; "
+        "--set training.precision=fp32"
+    )
 
 
 def _unmeasured(job: Job[Any], run: RunDirectory, splits: Sequence[str]) -> list[str]:
