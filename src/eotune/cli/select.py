@@ -13,7 +13,9 @@ def command(
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start at.")] = None,
     split: Annotated[str | None, typer.Option(help="Take only this split.")] = None,
     keep: Annotated[str, typer.Option(help="Share to keep: 0.3 or 1/3.")] = "1/3",
-    strategy: Annotated[str, typer.Option(help="How to choose: docs/selection_strategies.md.")] = "perturbation",
+    strategy: Annotated[
+        str | None, typer.Option(help="How to choose; stratified, or with --encoder perturbation, where not given.")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="Of images with texts: vlm:ID_OR_DIR, or a dual encoder standing in.")
     ] = None,
@@ -44,9 +46,11 @@ def command(
     from eotune.selection.config import SelectionConfig
 
     values: dict[str, Any] = {
-        "samples": samples, "images": images, "split": split, "keep": keep, "strategy": {"name": strategy},
+        "samples": samples, "images": images, "split": split, "keep": keep,
         "encoder": encoder, "sentence_encoder": sentence_encoder, "seed": seed,
     }  # fmt: skip
+    if strategy:
+        values["strategy"] = {"name": strategy}
     config = parse(SelectionConfig, with_overrides(values, overrides or ()), source="eotune select")
     if dry_run:
         from eotune.runs.select_plan import plan

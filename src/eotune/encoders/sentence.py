@@ -108,14 +108,38 @@ def load_sentence(name: str) -> PackagedSentenceEncoder | TextTowerEncoder:
         >>> load_sentence("tiny").embed(["a harbour", "a forest"]).shape
         (2, 128)
     """
-    if name == _OFFLINE:
-        return _packaged(text_source(OFFLINE_TEXT), name)
-    if name.startswith(_SCHEME):
-        return _packaged(name.removeprefix(_SCHEME), name)
-    return TextTowerEncoder(load(name))
+    source = check_sentence(name)
+    if source is None:
+        return TextTowerEncoder(load(name))
+    kind = require("sentence_transformers", OFFLINE_TEXT).SentenceTransformer
+    weights = {"use_safetensors": True, "dtype": torch.float32}
+    try:
+        with quiet():
+            model = kind(source, device="cpu", trust_remote_code=False, model_kwargs=weights)
+    except Exception as error:  # many kinds: a missing file, broken JSON, pickles only, no network
+        raise InputError(
+            f"{source}: no sentence encoder could be read ({first_line(error)})",
+            remedy="check the name and the network, or name a directory with modules.json and safetensors",
+        ) from None
+    return PackagedSentenceEncoder(model.eval(), name)
 
 
-def _packaged(source: str, name: str) -> PackagedSentenceEncoder:
+def check_sentence(name: str) -> str | None:
+    """Check what can be known of a sentence encoder before it is loaded.
+
+    Args:
+        name: As :func:`load_sentence` takes it.
+
+    Returns:
+        The directory or hub id of a model of sentence-transformers; None for a dual encoder, of which nothing is known.
+
+    Raises:
+        InputError: The name says nothing, or a directory is missing or no such model.
+        MissingExtraError: It needs the offline-text extra.
+    """
+    if name != _OFFLINE and not name.startswith(_SCHEME):
+        return None
+    source = text_source(OFFLINE_TEXT) if name == _OFFLINE else name.removeprefix(_SCHEME)
     if not source:
         raise InputError(f"sentence encoder {name!r}", remedy="write for instance st:BAAI/bge-large-en-v1.5, or minilm")
     check_source(source)
@@ -124,14 +148,5 @@ def _packaged(source: str, name: str) -> PackagedSentenceEncoder:
         raise InputError(
             f"{source}: no modules.json, so it is no model of sentence-transformers", remedy="name one that is"
         )
-    package = require("sentence_transformers", OFFLINE_TEXT)
-    weights = {"use_safetensors": True, "dtype": torch.float32}
-    try:
-        with quiet():
-            model = package.SentenceTransformer(source, device="cpu", trust_remote_code=False, model_kwargs=weights)
-    except Exception as error:  # many kinds: a missing file, broken JSON, pickles only, no network
-        raise InputError(
-            f"{source}: no sentence encoder could be read ({first_line(error)})",
-            remedy="check the name and the network, or name a directory with modules.json and safetensors",
-        ) from None
-    return PackagedSentenceEncoder(model.eval(), name)
+    require("sentence_transformers", OFFLINE_TEXT)
+    return source

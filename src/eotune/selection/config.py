@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError
@@ -17,7 +17,8 @@ class SelectionRule(Config):
     Attributes:
         ids: ``record`` takes a record's id where it has one, ``row`` its number in the file.
         keep: Share of the readable records to keep, as a number or a fraction: ``1/3``.
-        strategy: ``name`` chooses a file in ``eotune.selection.strategies``, the rest are its settings.
+        strategy: ``name`` chooses a file in ``eotune.selection.strategies``, the rest are its settings. No name:
+            ``stratified``, or ``perturbation`` where an ``encoder`` is named.
         seed: Of every random choice.
         sentence_encoder: What embeds texts, for clusters and near duplicates: ``minilm``, ``st:ID_OR_DIR``, or a dual
             encoder. The source's is ``st:BAAI/bge-large-en-v1.5``.
@@ -43,7 +44,7 @@ class SelectionRule(Config):
 
     ids: Literal["record", "row"] = "record"
     keep: str | float = "1/3"
-    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "perturbation"})
+    strategy: dict[str, Any]
     seed: int = Field(default=0, ge=0)
     sentence_encoder: str = "minilm"
     text: Literal["both", "question", "answer"] = "both"
@@ -61,6 +62,14 @@ class SelectionRule(Config):
     smallest_cluster: int = Field(default=1, ge=1)
     stability: int | None = Field(default=None, ge=2)
     targets: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strategy_that_can_be(cls, values: Any) -> Any:
+        given = (values.get("strategy") or {}) if isinstance(values, dict) else None
+        if not isinstance(given, dict):
+            return values
+        return {**values, "strategy": {"name": "perturbation" if values.get("encoder") else "stratified", **given}}
 
     @field_validator("keep")
     @classmethod

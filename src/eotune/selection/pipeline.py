@@ -14,7 +14,7 @@ from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.progress import say
 from eotune.data.instructions import open_instructions
-from eotune.encoders.sentence import load_sentence
+from eotune.encoders.sentence import check_sentence, load_sentence
 from eotune.selection.clusters import Separation
 from eotune.selection.config import SelectionConfig
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
@@ -80,6 +80,9 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
             f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
             remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
         )
+    wants_texts = config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
+    if wants_texts:
+        check_sentence(config.sentence_encoder)  # before hours of reading
     seconds: dict[str, float] = {}
     clock = functools.partial(_timed, seconds)
     with clock("read"):
@@ -87,7 +90,6 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     n = len(samples)
     with clock("images"):
         digests = stages.digests(n)
-    wants_texts = config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
     with clock("texts"):
         vectors = stages.vectors(n) if wants_texts else None
     embedded = np.ones(n, bool) if vectors is None else ~np.isnan(vectors[:, 0])
