@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from eotune.core.errors import InputError, MissingExtraError
 from eotune.data.instructions import open_instructions
 from eotune.data.scenes import write_dataset
 from eotune.encoders.sentence import load_sentence
 from eotune.engines import shards
+from eotune.methods.adapted import load_model
 from eotune.runs.select import select
 from eotune.runs.select_plan import plan
 from eotune.selection.config import SelectionConfig
@@ -64,6 +66,17 @@ def test_the_highest_scores_of_each_cluster_stay(scenes, tmp_path):
                   for kept in (True, False)}  # fmt: skip
         if scores[True] and scores[False]:
             assert min(scores[True]) >= max(scores[False])
+
+
+def test_an_adapted_model_may_score_and_embed(scenes, finished, tmp_path):
+    name = f"run:{finished}"
+    settings = {"encoder": name, "sentence_encoder": name, "strategy": {"name": "similarity"}, "first_cut": False}
+    select(config(scenes, **settings), tmp_path / "out")
+    model, scores = load_model(name), {row["row"]: row["score"] for row in table_of(tmp_path / "out")}
+    line = json.loads(scenes.read_text().splitlines()[2])
+    image = np.asarray(Image.open(scenes.parent / line["image"]).convert("RGB"))
+    cosines = model.embed_texts(line["captions"]) @ model.embed_images([image])[0]
+    np.testing.assert_allclose([scores[10 + i] for i in range(len(cosines))], cosines, atol=1e-4)
 
 
 def test_the_same_choice_whatever_the_shards_and_workers(scenes, tmp_path):

@@ -6,7 +6,7 @@ where none fits, a dual encoder stands in.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -143,6 +143,7 @@ def load_pairs(
     normalize: bool = False,
     precision: str = "fp32",
     max_text_tokens: int = 1024,
+    load_dual: Callable[[str], DualEncoder] = load,
 ) -> PairEncoder:
     """Load an encoder of pairs, on the CPU.
 
@@ -153,6 +154,7 @@ def load_pairs(
         normalize: Take vectors to unit length before distances; those of ``sum`` always are.
         precision: ``fp32``, ``bf16`` or ``fp16``; a vision-language model's weights are loaded in it.
         max_text_tokens: Longer texts are cut for a vision-language model; a dual encoder has its own limit.
+        load_dual: What loads a dual encoder; :func:`~eotune.methods.adapted.load_model` knows adapted ones too.
 
     Raises:
         InputError: A name is not one of these, or what it names cannot be read; the pooling would lose the image.
@@ -189,7 +191,7 @@ def load_pairs(
         return encoder.eval()
     if normalize and pool == "product":
         raise InputError("normalize with pool 'product'", remedy="leave one out: pool 'sum' is of unit length already")
-    return DualPairEncoder(load(name), "product" if pool == "product" else "sum", precision)
+    return DualPairEncoder(load_dual(name), "product" if pool == "product" else "sum", precision)
 
 
 def check_pairs(

@@ -1,6 +1,6 @@
 """Sentence encoders: texts to vectors of unit length, by sentence-transformers or by a dual encoder's text tower."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,13 +92,16 @@ class TextTowerEncoder(nn.Module):
         return self.encoder.fingerprint()
 
 
-def load_sentence(name: str) -> PackagedSentenceEncoder | TextTowerEncoder:
+def load_sentence(
+    name: str, *, load_dual: Callable[[str], DualEncoder] = load
+) -> PackagedSentenceEncoder | TextTowerEncoder:
     """Load a sentence encoder, in float32, on the CPU.
 
     Args:
         name: ``st:ID_OR_DIR`` for a model of sentence-transformers (``st:BAAI/bge-large-en-v1.5``), ``minilm`` for the
             all-MiniLM-L6-v2 of the offline-text extra, or a dual encoder (``tiny``, ``hf:...``; see docs/encoders.md)
             for its text tower.
+        load_dual: What loads a dual encoder; :func:`~eotune.methods.adapted.load_model` knows adapted ones too.
 
     Raises:
         InputError: The name is not one of these, or what it names cannot be read.
@@ -110,7 +113,7 @@ def load_sentence(name: str) -> PackagedSentenceEncoder | TextTowerEncoder:
     """
     source = check_sentence(name)
     if source is None:
-        return TextTowerEncoder(load(name))
+        return TextTowerEncoder(load_dual(name))
     kind = require("sentence_transformers", OFFLINE_TEXT).SentenceTransformer
     weights = {"use_safetensors": True, "dtype": torch.float32}
     try:

@@ -15,6 +15,7 @@ from eotune.core.errors import InputError
 from eotune.core.progress import say
 from eotune.data.instructions import open_instructions
 from eotune.encoders.sentence import check_sentence, load_sentence
+from eotune.methods.adapted import load_model
 from eotune.selection.clusters import Separation
 from eotune.selection.config import SelectionConfig
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
@@ -182,7 +183,7 @@ def _targets(config: SelectionConfig) -> np.ndarray:
     ]
     if not texts:
         raise InputError(f"{config.targets}: no record can be used", remedy="see docs/instructions.md")
-    return on_best_device(load_sentence(config.sentence_encoder)).embed(texts)
+    return on_best_device(load_sentence(config.sentence_encoder, load_dual=load_model)).embed(texts)
 
 
 @contextmanager

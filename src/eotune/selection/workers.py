@@ -14,6 +14,7 @@ from eotune.data.duplicates import fingerprint
 from eotune.data.images import read_image
 from eotune.encoders.multimodal import DualPairEncoder, PairEncoder, load_pairs
 from eotune.encoders.sentence import load_sentence
+from eotune.methods.adapted import load_model
 from eotune.selection.perturb import delete_words
 
 _DIGEST = 16  # bytes: two of 10**8 images are taken for equal with a chance of 1e-23
@@ -57,7 +58,7 @@ class EmbedTexts:
     """
 
     def __init__(self, name: str) -> None:
-        self.encoder: Any = on_best_device(load_sentence(name))
+        self.encoder: Any = on_best_device(load_sentence(name, load_dual=load_model))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return ``embedding``, float16 of unit length."""
@@ -114,7 +115,13 @@ class ScorePairs:
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
         self.encoder: PairEncoder = on_best_device(
-            load_pairs(config.encoder, pool=config.pool, normalize=config.normalize, precision=config.precision)
+            load_pairs(
+                config.encoder,
+                pool=config.pool,
+                normalize=config.normalize,
+                precision=config.precision,
+                load_dual=load_model,
+            )
         )
         if config.column == "similarity" and not isinstance(self.encoder, DualPairEncoder):
             raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
