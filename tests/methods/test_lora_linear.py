@@ -138,7 +138,7 @@ def test_several_updates_at_once_go_the_way_of_peft():
     torch.testing.assert_close(ours(x), theirs(x))
 
 
-def test_half_weights_take_input_of_another_kind_as_with_peft():
+def test_half_weights_refuse_input_of_another_kind_as_with_peft():
     theirs, ours = (one.bfloat16() for one in layer())
     x = torch.randn(4, 6)
     with pytest.raises(RuntimeError):

@@ -8,8 +8,9 @@ from eotune.training.cached_gradients import chunked_backward
 def test_chunks_give_the_gradient_of_the_whole_batch(toy, toy_objective, chunk_size):
     generator = torch.Generator().manual_seed(3)
     inputs = {"a": torch.randn(16, 6, generator=generator), "b": torch.randn(16, 4, generator=generator)}
+    inputs = {name: values.double() for name, values in inputs.items()}  # processors sum float32 in different orders
     targets = {"row": torch.arange(16)}
-    whole, chunked = toy(), toy()
+    whole, chunked = toy().double(), toy().double()
     loss = toy_objective(whole(**inputs), targets)
     loss.backward()
     value = chunked_backward(
@@ -24,7 +25,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(toy, toy_objective, chunk_s
     torch.testing.assert_close(value, loss.detach())
     for (name, p), q in zip(whole.named_parameters(), chunked.parameters(), strict=True):
         if p.requires_grad:
-            torch.testing.assert_close(q.grad, p.grad, msg=name, rtol=1e-5, atol=5e-7)
+            torch.testing.assert_close(q.grad, p.grad, msg=name, rtol=1e-5, atol=1e-7)
 
 
 def test_both_passes_draw_the_same_dropout(toy, toy_objective):
