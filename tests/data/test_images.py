@@ -1,5 +1,7 @@
 import contextlib
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +12,8 @@ from PIL import Image
 from eotune.core.errors import InputError
 from eotune.data import images
 from eotune.data.images import BandConfig, read_image
+from eotune.data.scenes import render
+from eotune.data.scenes.dataset import write_scene
 
 
 def saved(tmp_path, picture, name, **options):
@@ -52,6 +56,14 @@ def test_palette_transparency_grey_and_black_and_white(tmp_path):
     assert read_image(saved(tmp_path, Image.new("L", (1, 1), 90), "l.png"))[0, 0].tolist() == [90, 90, 90]
     assert read_image(saved(tmp_path, Image.new("1", (1, 1), 1), "1.png"))[0, 0].tolist() == [255, 255, 255]
     assert read_image(saved(tmp_path, Image.new("CMYK", (1, 1), (0, 0, 0, 0)), "c.jpg")).min() > 250
+
+
+def test_a_program_of_ones_own_is_not_told_what_pil_leaves_to_rasterio(tmp_path):
+    scene = render("Forest", 0, size=16)
+    write_scene(tmp_path / "a.tif", scene, spectrum="multispectral")
+    program = f"from eotune.data.images import read_image; read_image({str(tmp_path / 'a.tif')!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_sixteen_bit_png_uses_the_whole_range(tmp_path):

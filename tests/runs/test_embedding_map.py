@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from eotune.runs.embedding_map import embedding_map, read_map, write_map
+from eotune.runs import embedding_map as embedding_map_module
+from eotune.runs.embedding_map import embedding_map, lay_out, read_map, write_map
 
 
 @pytest.fixture
@@ -49,8 +50,18 @@ def test_captions_lie_beside_their_images_once_they_are_aligned(embeddings, tmp_
 
 
 def test_the_same_embeddings_give_the_same_map(embeddings):
-    first, second = embedding_map(embeddings()), embedding_map(embeddings())
+    first = embedding_map(embeddings())
+    embedding_map_module._plane.cache_clear()
+    second = embedding_map(embeddings())
     assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_vectors_are_laid_out_once_in_a_process():
+    vectors = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
+    plane, other = lay_out(vectors), lay_out(vectors + 1)
+    assert lay_out(vectors.copy()) is plane
+    assert not plane.flags.writeable
+    assert not np.array_equal(plane, other)
 
 
 def test_few_images_have_no_map(embeddings):

@@ -1,5 +1,6 @@
 """Any image file to RGB, uint8: PNG and JPEG through PIL, everything else through rasterio."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2"}  # what is t
 
 _GDAL_TAGS = (42112, 42113)  # metadata (band names, scale, offset) and nodata
 _PLAIN_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"}
+
+# Of more bands than PIL decodes it says so on the screen, once a file, unless somebody listens; rasterio reads those.
+logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())
 
 
 def read_image(path: Path, bands: BandConfig | None = None, *, max_side: int | None = None) -> np.ndarray:

@@ -21,6 +21,7 @@ from eotune.runs.execute import execute
 from eotune.runs.page import Picture
 from eotune.runs.plots import RECALLS
 from eotune.runs.recipe import Recipe, parse_recipe
+from eotune.runs.workshop import Workshop
 from eotune.tasks.retrieval import EvaluationSet
 
 LONG_TAIL, SELECTION, SEARCH = "long-tail", "selection", "search"  # directories of the other chapters
@@ -99,11 +100,11 @@ def _retrieval(out: Path, *, seed: int, per_class: dict[str, int] | None, epochs
     """Adapt the bundled model to overhead scenes in several ways, and write ``out``/report.html."""
     say("rendering overhead scenes")
     captions = write_dataset(out / "data", per_class or {"train": 60, "validation": 12, "test": 25}, seed=seed)
-    rows = []
+    rows, workshop = [], Workshop()
     for label in METHODS:
         recipe = recipe_of(label, captions, seed=seed, epochs=epochs)
         say(f"{label}: {recipe.name}")
-        measured = execute(recipe, out / recipe.name)
+        measured = execute(recipe, out / recipe.name, workshop=workshop)
         summary = read_json(out / recipe.name / "summary.json")
         primary = next(row for row in measured if row["primary"])
         rows.append(

@@ -1,6 +1,7 @@
 """A map of the test split's embeddings: both modalities in one plane, before and after adapting."""
 
 import csv
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,9 +65,18 @@ def read_map(path: Path) -> Planes:
 
 def lay_out(vectors: np.ndarray) -> np.ndarray:
     """Return a plane ``(n, 2)`` of vectors ``(n, d)``, by t-SNE of their cosine distances; n is at least 5."""
+    return _plane(vectors.tobytes(), vectors.dtype.str, vectors.shape[1])
+
+
+@functools.lru_cache(maxsize=4)  # the runs of a process share what the model was before they adapted it
+def _plane(content: bytes, kind: str, width: int) -> np.ndarray:
     from sklearn.manifold import TSNE
 
+    vectors = np.frombuffer(content, kind).reshape(-1, width)
     if not np.ptp(vectors, axis=0).any():  # a collapsed model: one point, without the components to start from
         return np.zeros((len(vectors), 2), np.float32)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    return TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0, n_jobs=1).fit_transform(vectors)
+    tsne = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0, n_jobs=1)
+    plane: np.ndarray = tsne.fit_transform(vectors)
+    plane.setflags(write=False)
+    return plane

@@ -42,13 +42,16 @@ class Canvas:
         """Cover a polygon with a textured colour."""
         coarse = self.rng.normal(0, roughness, (grain, grain)).astype(np.float32)
         smooth = Image.fromarray(coarse).resize((self.side, self.side), Image.Resampling.BICUBIC)
-        fine = np.kron(
-            self.rng.normal(0, roughness / 2, (self.size, self.size)), np.ones((SUPERSAMPLING, SUPERSAMPLING))
-        )
-        texture = (np.asarray(smooth) + fine)[..., None] + np.array(surface.colour, float)
+        fine = self.rng.normal(0, roughness / 2, (self.size, self.size))
+        texture = np.asarray(smooth) + fine.repeat(SUPERSAMPLING, 0).repeat(SUPERSAMPLING, 1)
+        shade = np.empty_like(texture)  # one for all planes: fresh memory costs more than the sums
+        planes = []
+        for value in surface.colour:
+            np.add(texture, value, out=shade).clip(0, 255, out=shade)
+            planes.append(Image.fromarray(shade.astype(np.uint8)))
         mask = Image.new("L", (self.side, self.side))
         ImageDraw.Draw(mask).polygon(self._scaled(corners), fill=255)
-        self._picture.paste(Image.fromarray(texture.clip(0, 255).astype(np.uint8)), mask=mask)
+        self._picture.paste(Image.merge("RGB", planes), mask=mask)
         self._materials.paste(NAMES.index(surface.material), mask=mask)
         self._heights.paste(0, mask=mask)
 
