@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy.stats import spearmanr
 
 from eotune.core.errors import InputError, MissingExtraError
 from eotune.data.instructions import open_instructions
@@ -18,6 +19,7 @@ from eotune.methods.adapted import load_model
 from eotune.runs.select import select
 from eotune.runs.select_plan import plan
 from eotune.selection.config import SelectionConfig
+from eotune.selection.stages import Stages
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +236,20 @@ def test_the_input_is_never_touched(scenes, tmp_path):
     with pytest.raises(InputError, match="holds no selection"):
         select(config(scenes), scenes.parent)
     assert shards.MANIFEST not in {path.name for path in before}
+
+
+def test_how_far_a_ranking_goes_by_length_is_told(scenes, tmp_path):
+    found = select(config(scenes, words=1), tmp_path / "out")["length_correlation"]
+    captions = [caption for line in scenes.read_text().splitlines() for caption in json.loads(line)["captions"]]
+    scored = [(row["score"], len(captions[row["row"]].split())) for row in table_of(tmp_path / "out")
+              if row["score"] is not None]  # fmt: skip
+    assert found == pytest.approx(spearmanr(*zip(*scored, strict=True)).statistic, abs=1e-4)
+    assert f"number of words: {found:.2f}" in (tmp_path / "out" / "report.html").read_text()
+    drawn = select(config(scenes, strategy={"name": "random"}), tmp_path / "random")
+    assert drawn["length_correlation"] is None
+
+
+def test_a_ranking_by_length_is_warned_of(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(Stages, "scores", lambda self, column, available: np.where(available, -self.lengths(), np.nan))
+    assert select(config(scenes), tmp_path / "out")["length_correlation"] == -1
+    assert "goes by length rather than" in (tmp_path / "out" / "report.html").read_text()

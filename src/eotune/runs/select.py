@@ -90,6 +90,7 @@ def select(
             "files": files,
             "seconds": seconds,
             "rankings": _rankings(chosen),
+            "length_correlation": _rounded(chosen.length_correlation),
             "failed": len(failures),
             "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
         }
@@ -137,8 +138,13 @@ def _rankings(chosen: Chosen) -> dict[str, Any] | None:
     found = chosen.rankings
     if found is None:
         return None
-    spearman = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in found.spearman]
+    spearman = [[_rounded(value) for value in row] for row in found.spearman]
     return {"names": found.names, "samples": found.n, "spearman": spearman, "overlap": found.overlap.round(4).tolist()}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return None if value is None or np.isnan(value) else round(float(value), 4)
 
 
 def _accumulated(path: Path, seconds: dict[str, float]) -> dict[str, float]:

@@ -22,6 +22,7 @@ _MAP = 600  # points of the map: beyond, they cover one another
 _FEWEST = 5
 _CLUSTERS = 40  # rows of the cluster table
 _EXAMPLES = 8  # of each reason
+_BY_LENGTH = 0.5  # correlation of score and length that the reader is warned of
 _WORDS = {
     Reason.KEPT: "kept",
     Reason.LOW: "others of its cluster scored higher",
@@ -123,6 +124,13 @@ def _scores(page: Page, config: SelectionConfig, chosen: Chosen) -> None:
     groups = [("base", score[drawn].tolist()), ("main", score[drawn[kept[drawn]]].tolist())]
     drawing = histogram([one for one in groups if one[1]], title="distribution of scores", x_label="score")
     page.charts([("Samples by score", drawing)], legend=("scored", "kept"))
+    found = chosen.length_correlation
+    if found is not None and not np.isnan(found):
+        page.text(
+            f"Spearman's correlation of score and number of words: {found:.2f}."
+            + (" The ranking goes by length rather than by what is said." if abs(found) > _BY_LENGTH else ""),
+            warning=abs(found) > _BY_LENGTH,
+        )
 
 
 def _rankings(page: Page, chosen: Chosen) -> None:

@@ -42,6 +42,8 @@ class Chosen:
         rankings: How alike the perturbation's rankings are by other seeds and numbers of words; None where not asked.
         separation: What each number of clusters was worth.
         seconds: Of each step, this process's share.
+        length_correlation: Spearman's of an encoder's score and the number of words; None where no encoder scored, NaN
+            where all scores or all lengths are equal.
     """
 
     ids: pa.ChunkedArray
@@ -53,6 +55,7 @@ class Chosen:
     separation: tuple[Separation, ...]
     seconds: dict[str, float]
     rankings: Stability | None = None
+    length_correlation: float | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each reason holds."""
@@ -126,7 +129,17 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     if result.kept.sum() < total:
         say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
     result = SelectionResult(result.kept, reason, result.score)
-    return Chosen(samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds, rankings)
+    by_length = _length_correlation(result.score, stages) if scores else None
+    return Chosen(
+        samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds, rankings, by_length
+    )
+
+
+def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
+    """Return how far a ranking follows the length of texts; None where fewer than two have a score."""
+    if np.count_nonzero(~np.isnan(score)) < 2:
+        return None
+    return float(stability({"score": score, "words": stages.lengths()}, keep=1.0).spearman[0, 1])
 
 
 def _first_cut(

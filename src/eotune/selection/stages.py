@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eotune.core.errors import InputError
 from eotune.core.files import read_json, replaced, write_json
@@ -122,6 +123,12 @@ class Stages:
         for table in read_columns(self.folder / "samples", ["text"]):
             for text in table["text"].to_pylist():
                 yield hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=_DIGEST).digest()
+
+    def lengths(self) -> np.ndarray:
+        """Return how many words the perturbed text of each sample has, blanks between them, ``(n,)``."""
+        tables = read_columns(self.folder / "samples", ["words"])
+        counts = [pc.list_value_length(pc.utf8_split_whitespace(table["words"])).to_numpy() for table in tables]
+        return np.concatenate(counts)
 
     def vectors(self, n: int) -> np.ndarray:
         """Return the texts' embeddings ``(n, d)`` float16 on disk; NaN where there is none.
