@@ -29,6 +29,7 @@ from transformers import (
     ViTModel,
 )
 
+from eotune.core.device import computes_bf16
 from eotune.core.seeds import generator
 from eotune.data.captions import CaptionSet, read_captions
 from eotune.data.images import read_image
@@ -179,7 +180,7 @@ def teach(
         for start in range(0, len(pairs) - batch + 1, batch):
             chosen = [pairs[int(at)] for at in order[start : start + batch]]
             rows = collate_lessons([lesson for _, lesson in chosen], encoder.prompts.pad_id)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16("cpu")):
                 loss, count = loss_of(model, rows, features[[at for at, _ in chosen]])
             optimizer.zero_grad()
             loss.backward()
