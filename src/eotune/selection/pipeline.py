@@ -71,7 +71,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
         InterruptedRunError: Ctrl-C; finished shards are kept.
     """
     strategy = create(config.strategy)
-    unknown = strategy.needs - {"clusters", "text_embeddings", "targets", *SCORES}
+    unknown = strategy.needs - {"clusters", "images", "text_embeddings", "targets", *SCORES}
     if unknown:
         raise InputError(
             f"strategy {config.strategy['name']!r} needs {', '.join(sorted(unknown))}, which no encoder here gives",
@@ -115,6 +115,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
             ranks=ranks,
             available=available,
             clusters=labels,
+            images=_numbered(digests) if "images" in strategy.needs else None,
             text_embeddings=vectors,
             targets=_targets(config) if "targets" in strategy.needs else None,
             **scores,
@@ -179,10 +180,16 @@ def _keys(config: SelectionConfig, stages: Stages, digests: list[bytes | None]) 
 
 def _by_image(labels: np.ndarray, digests: list[bytes | None]) -> np.ndarray:
     """Return a number for every image of every cluster; -1 where there is no cluster."""
-    numbers: dict[bytes | None, int] = {}
-    image = np.fromiter((numbers.setdefault(digest, len(numbers)) for digest in digests), np.int64, len(digests))
-    found = np.unique(labels.astype(np.int64) * len(numbers) + image, return_inverse=True)[1]
+    image = _numbered(digests) + 1
+    found = np.unique(labels.astype(np.int64) * (image.max(initial=0) + 1) + image, return_inverse=True)[1]
     return np.where(labels >= 0, found, -1)
+
+
+def _numbered(digests: list[bytes | None]) -> np.ndarray:
+    """Return the number of each sample's images ``(n,)``, in the order of the file; -1 where it has none."""
+    numbers: dict[bytes | None, int] = {}
+    found = (numbers.setdefault(digest, len(numbers)) if digest else -1 for digest in digests)
+    return np.fromiter(found, np.int64, len(digests))
 
 
 def _targets(config: SelectionConfig) -> np.ndarray:

@@ -40,6 +40,7 @@ class Columns:
         ranks: ``(n,)`` order of the ids (`eotune.selection.order.id_ranks`).
         available: ``(n,)`` whether a sample passed the first cut.
         clusters: ``(n,)`` -1 where a sample could not be read: cluster sizes count all others.
+        images: ``(n,)`` the same number where samples show the same images; -1 where they show none.
         text_embeddings: ``(n, d)``, maybe on disk. Rows of unavailable samples are not read.
         perturbation: ``(n,)`` distance that word deletion moves the sample's vector by; NaN where there is none.
         similarity: ``(n,)`` of image and text; NaN where there is none.
@@ -50,6 +51,7 @@ class Columns:
     ranks: Integers
     available: NDArray[np.bool_]
     clusters: NDArray[np.integer] | None = None
+    images: NDArray[np.integer] | None = None
     text_embeddings: Vectors | None = None
     perturbation: NDArray[np.floating] | None = None
     similarity: NDArray[np.floating] | None = None

@@ -17,6 +17,7 @@ def samples(n=240, d=12, k=4, seed=0):
         ranks=random.permutation(n),
         available=(random.random(n) < 0.8) & (clusters >= 0),
         clusters=clusters,
+        images=random.integers(-1, n // 3, n),
         text_embeddings=(random.standard_normal((k, d))[clusters] + random.standard_normal((n, d))).astype(np.float32),
         perturbation=random.random(n).astype(np.float32),
         similarity=random.random(n).astype(np.float32),
