@@ -49,6 +49,8 @@ def test_a_third_is_kept_and_every_record_has_a_reason(scenes, tmp_path):
     rows = table_of(tmp_path / "out")
     captions = [caption for line in scenes.read_text().splitlines() for caption in json.loads(line)["captions"]]
     assert (summary["readable"], summary["asked"], summary["kept"]) == (55, 18, 18)
+    shown = {row["row"] % 50 // 5 for row in rows if row["kept"]}  # five captions an image, the first image again last
+    assert (summary["images"], summary["images_kept"]) == (10, len(shown))
     assert [row["row"] for row in rows] == list(range(55))
     assert sum(row["kept"] for row in rows) == 18
     assert Counter(row["reason"] for row in rows) == summary["counts"]
@@ -253,3 +255,10 @@ def test_a_ranking_by_length_is_warned_of(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "scores", lambda self, column, available: np.where(available, -self.lengths(), np.nan))
     assert select(config(scenes), tmp_path / "out")["length_correlation"] == -1
     assert "goes by length rather than" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_one_caption_of_every_image_comes_before_a_second(scenes, tmp_path):
+    every = select(config(scenes, strategy={"name": "image_balanced"}, keep=0.2), tmp_path / "out")
+    assert (every["kept"], every["images_kept"]) == (11, 10)
+    fewer = select(config(scenes, strategy={"name": "image_balanced"}, keep=0.1), tmp_path / "fewer")
+    assert (fewer["kept"], fewer["images_kept"]) == (5, 5)

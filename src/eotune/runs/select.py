@@ -87,6 +87,8 @@ def select(
             "kept": int(chosen.result.kept.sum()),
             "counts": chosen.counts(),
             "clusters": int(chosen.clusters.max(initial=-1)) + 1,
+            "images": int(chosen.images.max(initial=-1)) + 1,
+            "images_kept": chosen.images_kept(),
             "files": files,
             "seconds": seconds,
             "rankings": _rankings(chosen),

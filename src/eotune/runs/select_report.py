@@ -49,6 +49,7 @@ def write_selection_report(
     page.cards(
         [
             ("Kept", f"{summary['kept']:,}", f"{100 * summary['kept'] / summary['readable']:.1f} % of the readable"),
+            ("Images", f"{summary['images_kept']:,}", f"of {summary['images']:,}"),
             ("Duplicates", f"{duplicates:,}", f"{counts.get(Reason.NEAR_DUPLICATE.label, 0):,} of them nearly equal"),
             ("Cannot be read", f"{summary['failed']:,}", "listed in summary.json"),
             ("Time", duration(sum(summary["seconds"].values())), "all steps"),

@@ -36,6 +36,7 @@ class Chosen:
         ids: Arrow array.
         rows: ``(n,)`` numbers in the file.
         clusters: ``(n,)``; -1 where there is none.
+        images: ``(n,)`` the same number where samples show the same images; -1 where there is none.
         duplicate_of: ``(n,)`` position of the sample that a duplicate stands behind; -1 for all others.
         result: What was kept, and why.
         total: How many were asked for.
@@ -49,6 +50,7 @@ class Chosen:
     ids: pa.ChunkedArray
     rows: np.ndarray
     clusters: np.ndarray
+    images: np.ndarray
     duplicate_of: np.ndarray
     result: SelectionResult
     total: int
@@ -56,6 +58,10 @@ class Chosen:
     seconds: dict[str, float]
     rankings: Stability | None = None
     length_correlation: float | None = None
+
+    def images_kept(self) -> int:
+        """Return how many different images the samples kept show."""
+        return len(np.unique(self.images[self.result.kept & (self.images >= 0)]))
 
     def counts(self) -> dict[str, int]:
         """Return how many samples each reason holds."""
@@ -101,9 +107,9 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     with clock("clusters"):
         clusters = Clusters(np.zeros(n, np.int32), ()) if vectors is None else stages.clusters(vectors, embedded)
         labels = np.where(readable, clusters.labels, -1).astype(np.int32)
-    ranks = id_ranks(samples.ids)
+    ranks, images = id_ranks(samples.ids), _numbered(digests)
     with clock("first cut"):
-        dropped, duplicate_of = _first_cut(config, stages, digests, vectors, labels, ranks)
+        dropped, duplicate_of = _first_cut(config, stages, digests, images, vectors, labels, ranks)
     dropped[~readable] = Reason.UNREADABLE
     available = dropped == Reason.KEPT
     scores: dict[str, np.ndarray] = {}
@@ -115,7 +121,7 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
             ranks=ranks,
             available=available,
             clusters=labels,
-            images=_numbered(digests) if "images" in strategy.needs else None,
+            images=images,
             text_embeddings=vectors,
             targets=_targets(config) if "targets" in strategy.needs else None,
             **scores,
@@ -132,8 +138,9 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     result = SelectionResult(result.kept, reason, result.score)
     by_length = _length_correlation(result.score, stages) if scores else None
     return Chosen(
-        samples.ids, samples.rows, labels, duplicate_of, result, total, clusters.table, seconds, rankings, by_length
-    )
+        samples.ids, samples.rows, labels, images, duplicate_of, result, total, clusters.table, seconds, rankings,
+        by_length,
+    )  # fmt: skip
 
 
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
@@ -147,6 +154,7 @@ def _first_cut(
     config: SelectionConfig,
     stages: Stages,
     digests: list[bytes | None],
+    images: np.ndarray,
     vectors: np.ndarray | None,
     labels: np.ndarray,
     ranks: np.ndarray,
@@ -160,7 +168,7 @@ def _first_cut(
     dropped[exact >= 0] = Reason.EXACT_DUPLICATE
     behind[exact >= 0] = exact[exact >= 0]
     if config.near is not None:
-        groups = labels if config.duplicates_of == "any" else _by_image(labels, digests)
+        groups = labels if config.duplicates_of == "any" else _by_image(labels, images)
         which = (exact < 0) & (labels >= 0)
         near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=which, compared=config.compared)
         dropped[near >= 0] = Reason.NEAR_DUPLICATE
@@ -178,10 +186,9 @@ def _keys(config: SelectionConfig, stages: Stages, digests: list[bytes | None]) 
         yield None if digest is None else text if anywhere else digest + text
 
 
-def _by_image(labels: np.ndarray, digests: list[bytes | None]) -> np.ndarray:
+def _by_image(labels: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return a number for every image of every cluster; -1 where there is no cluster."""
-    image = _numbered(digests) + 1
-    found = np.unique(labels.astype(np.int64) * (image.max(initial=0) + 1) + image, return_inverse=True)[1]
+    found = np.unique(labels.astype(np.int64) * (images.max(initial=0) + 2) + images + 1, return_inverse=True)[1]
     return np.where(labels >= 0, found, -1)
 
 
