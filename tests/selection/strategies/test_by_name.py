@@ -8,7 +8,6 @@ from eotune.selection.strategies import by_name
 
 def test_the_names_are_those_of_the_files():
     assert by_name.names() == [
-        "image_balanced",
         "k_center",
         "nearest",
         "perplexity",
@@ -28,7 +27,7 @@ def test_the_names_are_those_of_the_files():
         ({"name": "base"}, "unknown strategy 'base'"),
         ({"name": "../random"}, "unknown strategy"),
         ({"name": 3}, "unknown strategy '3'"),
-        ({}, "a.yaml: 'select.strategy.name' is missing; name one of image_balanced"),
+        ({}, "a.yaml: 'select.strategy.name' is missing; name one of k_center"),
         ({"name": "random", "qouta": "equal"}, "a.yaml: 'select.strategy.qouta' is not a known key; did you mean"),
         ({"name": "k_center", "quota": "global"}, "'select.strategy.quota': input should be 'proportional'"),
     ],

@@ -72,9 +72,12 @@ class QuotaConfig(StrategyConfig):
     Attributes:
         quota: A cluster's share: proportional to its size, to the size's square root, equal, or whatever the scores of
             all samples together give it ("global").
+        images_in_turn: Of every image the best sample comes before the second best of any, so that as many images as
+            possible are shown. Samples without an image stand for one each.
     """
 
     quota: Quota = "proportional"
+    images_in_turn: bool = False
 
 
 class ScoredStrategy(Strategy):
@@ -84,8 +87,9 @@ class ScoredStrategy(Strategy):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The clusters, unless the quota is global."""
-        return frozenset() if self.config.quota == "global" else frozenset({"clusters"})
+        """The clusters, unless the quota is global, and the images where they take turns."""
+        clusters = frozenset() if self.config.quota == "global" else frozenset({"clusters"})
+        return clusters | {"images"} if self.config.images_in_turn else clusters
 
     @abstractmethod
     def scores(self, columns: Columns, seed: int) -> Scores:
@@ -100,8 +104,28 @@ class ScoredStrategy(Strategy):
         else:
             groups = np.where(open_, columns.clusters, -1)
             quota = cluster_quotas(columns.clusters, groups >= 0, total, self.config.quota)
-        kept = highest(score, groups, columns.ranks, quota)
+        kept = highest(self._order(score, columns, open_), groups, columns.ranks, quota)
         return explained(columns, kept, score)
+
+    def _order(self, score: Scores, columns: Columns, open_: NDArray[np.bool_]) -> NDArray[np.floating]:
+        """Return what the highest are kept of: the scores, or places in the order of turns and scores."""
+        if not self.config.images_in_turn:
+            return score
+        rows = np.flatnonzero(open_)
+        images, values, ranks = np.asarray(columns.images)[rows], -score[rows], columns.ranks[rows]
+        place = np.full(len(score), np.nan)
+        place[rows[np.lexsort((ranks, values, _turns(images, values, ranks)))]] = -np.arange(len(rows))
+        return place
+
+
+def _turns(images: NDArray[np.integer], values: NDArray[np.floating], ranks: Integers) -> Integers:
+    """Return how many samples of its image come before each; 0 for all that have none (-1)."""
+    order = np.lexsort((ranks, values, images))
+    is_first = np.diff(images[order], prepend=-2) != 0
+    turn = np.empty(len(order), np.int64)
+    turn[order] = np.arange(len(order)) - np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
+    turn[images < 0] = 0
+    return turn
 
 
 def cluster_quotas(clusters: NDArray[Any], available: NDArray[np.bool_], total: int, rule: Rule) -> Integers:

@@ -29,8 +29,8 @@ class Strategy(ScoredStrategy):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Embeddings and clusters."""
-        return frozenset({"text_embeddings", "clusters"})
+        """Embeddings and clusters, and the images where they take turns."""
+        return super().needs | {"text_embeddings", "clusters"}
 
     def scores(self, columns: Columns, seed: int) -> Scores:  # noqa: ARG002 - nothing is drawn
         """Return the scores of the available samples."""

@@ -3,15 +3,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from eotune.core.errors import InputError
 from eotune.selection.result import Columns
 from eotune.selection.strategies import by_name
+
+
+def strategy(name="random", **settings):
+    return by_name.create({"name": name, "images_in_turn": True, **settings})
 
 
 def chosen(images, total, *, seed=0, available=None, **settings):
     images = np.array(images)
     available = np.ones(len(images), bool) if available is None else np.array(available)
     columns = Columns(np.arange(len(images)), available, images=images, clusters=np.zeros(len(images), np.int64))
-    return by_name.create({"name": "image_balanced", **settings}).choose(columns, total, seed).kept
+    return strategy(**settings).choose(columns, total, seed).kept
 
 
 @pytest.mark.parametrize("quota", ["global", "proportional"])
@@ -46,3 +51,21 @@ def test_what_is_not_available_takes_no_turn():
     kept = chosen([0, 0, 1, 1], 2, available=[False, True, True, True])
     assert kept.tolist()[1] is True
     assert kept[2:].sum() == 1
+
+
+def test_of_every_image_the_highest_score_goes_first():
+    score = np.array([0.1, 0.9, 0.5, 0.2, 0.3, np.nan], np.float32)
+    columns = Columns(np.arange(6), np.ones(6, bool), images=np.array([0, 0, 0, 1, 1, 2]), perturbation=score)
+    best = strategy("perturbation", quota="global")
+    assert [np.flatnonzero(best.choose(columns, n, 0).kept).tolist() for n in (1, 2, 3, 4)] == [
+        [1], [1, 4], [1, 2, 4], [1, 2, 3, 4],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(best.choose(columns, 2, 0).score, score)  # what it went by is told as it is
+
+
+@pytest.mark.parametrize("name", ["random", "stratified", "perturbation", "similarity", "perplexity", "semdedup"])
+def test_every_strategy_of_scores_can(name):
+    assert "images" in strategy(name).needs
+    with pytest.raises(InputError, match="needs the column 'images'"):
+        strategy(name).choose(Columns(np.arange(2), np.ones(2, bool), **dict.fromkeys(("clusters", "perturbation",
+            "similarity", "perplexity", "text_embeddings"), np.zeros(2))), 1, 0)  # fmt: skip
