@@ -36,6 +36,15 @@ def test_a_dual_encoder_stands_in(pool, scenes):
     np.testing.assert_allclose(distances, np.sqrt(((expected[:, None] - moved) ** 2).sum(-1)), atol=1e-5)
 
 
+def test_similarities_are_cosines_whatever_the_pooling(scenes):
+    encoder = load_pairs("tiny", pool="product")
+    tiny = encoder.encoder
+    expected = [float(tiny.embed_images([i])[0] @ tiny.embed_texts([t])[0]) for i, t in zip(scenes, TEXTS, strict=True)]
+    np.testing.assert_allclose(encoder.similarities(scenes, TEXTS), expected, atol=1e-5)
+    with pytest.raises(InputError, match="3 images, 2 texts"):
+        encoder.similarities(scenes, TEXTS[:2])
+
+
 @pytest.mark.parametrize("pool", ["sum", "product"])
 def test_another_image_changes_every_score(pool, scenes):
     encoder = load_pairs("tiny", pool=pool)
@@ -104,4 +113,5 @@ def test_an_image_of_several_texts_is_encoded_once(scenes, monkeypatch):
         encoder.encoder, "embed_images", lambda images, **how: counts.append(len(images)) or embed(images, **how)
     )
     np.testing.assert_allclose(encoder.perturbed_distances(*pairs), expected, atol=1e-5)
-    assert counts == [3]
+    encoder.similarities(*pairs[:2])
+    assert counts == [3, 3]

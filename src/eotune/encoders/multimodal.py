@@ -118,6 +118,16 @@ class DualPairEncoder(PairEncoder):
         others = self._joined(seen[:, None], moved.reshape(len(texts), repeats, self.dim))
         return np.linalg.norm(vectors[:, None] - others, axis=-1).astype(np.float32)
 
+    def similarities(self, images: Sequence[np.ndarray], texts: Sequence[str], *, batch_size: int = 16) -> np.ndarray:
+        """Return the cosine similarity of each image and its text, float32 ``(n,)``; each image is encoded once.
+
+        Raises:
+            InputError: As for :meth:`pair_vectors`.
+        """
+        check_pairs(images, texts)
+        seen, said = self._images(images, batch_size), self._texts(texts, batch_size)
+        return np.einsum("nd,nd->n", seen, said)
+
     def fingerprint(self) -> str:
         """See :meth:`PairEncoder.fingerprint`."""
         return fingerprint(nn.Module(), self.encoder.fingerprint(), self.pool, self.precision)

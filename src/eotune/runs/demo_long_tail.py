@@ -75,7 +75,7 @@ def long_tail_chapter(
     for spectrum, words in SPECTRA.items():
         say(f"rendering {words} scenes")
         labelled = write_dataset(
-            out / "data" / spectrum, per_class or {"train": 40, "validation": 10, "test": 25},
+            out / "data" / spectrum, per_class or {"train": 40, "validation": 8, "test": 20},
             classes=CLASSES, spectrum=spectrum, seed=seed,
         )  # fmt: skip
         workshop = Workshop()

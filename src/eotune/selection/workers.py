@@ -175,11 +175,7 @@ class ScorePairs:
         encoder = self.encoder
         if not isinstance(encoder, DualPairEncoder):
             raise TypeError("similarity without a dual encoder")
-        seen = encoder.encoder.embed_images(images, batch_size=_BATCH, precision=encoder.precision)
-        said = encoder.encoder.embed_texts(
-            [row["text"] for row in rows], batch_size=_BATCH, precision=encoder.precision
-        )
-        return np.einsum("nd,nd->n", seen, said)
+        return encoder.similarities(images, [row["text"] for row in rows], batch_size=_BATCH)
 
 
 def _rows(table: pa.Table, column: str, kind: pa.DataType, value: Callable[[dict[str, Any]], Any]) -> pa.Table:
