@@ -56,6 +56,19 @@ def test_copied_rows_equal_those_of_the_table(tmp_path, file, table, kept):
         assert (codecs["id"], codecs["when"]) == ("ZSTD", "UNCOMPRESSED")
 
 
+def test_lists_named_as_older_files_name_them_stay_compressed(tmp_path, table):
+    file = tmp_path / "a.parquet"
+    pq.write_table(table, file, compression="zstd", use_compliant_nested_type=False)
+    copy_rows(file, tmp_path / "b.parquet", lambda _: {}, [])
+    layouts = []
+    for one in (file, tmp_path / "b.parquet"):
+        columns = pq.ParquetFile(one).metadata.row_group(0)
+        every = (columns.column(at) for at in range(columns.num_columns))
+        layouts.append([(column.path_in_schema, column.compression) for column in every])
+    assert layouts[0] == layouts[1]
+    assert {codec for _, codec in layouts[0]} == {"ZSTD"}
+
+
 def test_a_column_of_some_rows_is_changed(tmp_path, file, table):
     changes = {"r1": {"captions": ["b"]}, "r2": {}, "r7": {"captions": []}}
     copy_rows(file, tmp_path / "b.parquet", lambda row: changes.get(row["id"]), ["id", "captions"])

@@ -133,3 +133,10 @@ def test_what_is_wrong_with_a_record(kind, row, says):
     with pytest.raises(RowError) as raised:
         contents(kind, row)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("bad", [{"imgid": "\ud800"}, {"filename": "\ud800.png"}])
+def test_a_caption_record_whose_name_cannot_be_written_is_refused(bad):
+    row = {"filename": "0.png", "imgid": 3, "split": "train", "sentences": [{"raw": "a b c"}], **bad}
+    with pytest.raises(RowError, match="lone surrogate"):
+        contents("captions", row)

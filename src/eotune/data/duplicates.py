@@ -63,16 +63,21 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     bits = np.packbits(steps[:, 1:] > steps[:, :-1])
     is_flat = bool(np.asarray(grey).std() < _FLAT)
     blurred = np.asarray(grey.filter(ImageFilter.BoxBlur(3))).astype(np.float32)
-    digest = hashlib.sha256(np.array(image.shape, np.int64).tobytes())
-    digest.update(image.tobytes())
     return Fingerprint(
-        pixels=digest.digest(),
+        pixels=pixel_digest(image),
         hash=0 if is_flat else int.from_bytes(bits.tobytes(), "big"),  # the bits of a flat image are noise
         broad=_unit(np.asarray(grey.reduce(2)).astype(np.float32), is_flat),
         detail=_unit(np.asarray(grey).astype(np.float32) - blurred, is_flat),
         colour=np.asarray(small).mean(axis=(0, 1), dtype=np.float32),
         is_flat=is_flat,
     )
+
+
+def pixel_digest(image: np.ndarray) -> bytes:
+    """Return the SHA-256 of an image's shape and pixels, uint8 ``(h, w, 3)``."""
+    digest = hashlib.sha256(np.array(image.shape, np.int64).tobytes())
+    digest.update(image.tobytes())
+    return digest.digest()
 
 
 def _unit(values: np.ndarray, is_flat: bool) -> np.ndarray:

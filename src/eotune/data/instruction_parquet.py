@@ -68,8 +68,8 @@ def copy_rows(
     with _opened(file) as parquet:
         schema = parquet.schema_arrow
         with _named(file, None):
-            compression = _compression(parquet.metadata)
-        with pq.ParquetWriter(out, schema, compression=compression) as writer:
+            layout = _layout(parquet.metadata)
+        with pq.ParquetWriter(out, schema, **layout) as writer:
             for group in range(parquet.num_row_groups):
                 with _named(file, group):
                     table = _kept(parquet.read_row_group(group), keep, keys)
@@ -98,13 +98,17 @@ def _rows(batch: Any) -> Iterator[dict[str, Any]]:
         yield {key: value for key, value in row.items() if value is not None}
 
 
-def _compression(metadata: Any) -> dict[str, str] | str:
+def _layout(metadata: Any) -> dict[str, Any]:
+    """Return what a writer is told to compress columns, and to name the items of lists, as a file does."""
     if not metadata.num_row_groups:
-        return "snappy"
+        return {}
     group = metadata.row_group(0)
     columns = (group.column(at) for at in range(group.num_columns))
     codecs = {column.path_in_schema: column.compression for column in columns}
-    return {path: "NONE" if codec == "UNCOMPRESSED" else codec for path, codec in codecs.items()}
+    return {
+        "compression": {path: "NONE" if codec == "UNCOMPRESSED" else codec for path, codec in codecs.items()},
+        "use_compliant_nested_type": not any(".list.item" in path for path in codecs),
+    }
 
 
 @contextmanager

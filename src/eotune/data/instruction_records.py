@@ -127,6 +127,8 @@ def _captions(row: Mapping[str, Any]) -> list[Content]:
     record = captioned(layout, "", row)
     name = record.id if layout == "karpathy" else record_id(row)
     many = len(record.captions) > 1
+    if not all(is_encodable(text) for text in (name or "", record.image)):
+        raise RowError("its name or its image holds a lone surrogate (\\udXXX); write it again")
     return [
         Content(f"{name}#{i}" if name and many else name, (record.image,), (Turn("assistant", caption),))
         for i, caption in enumerate(record.captions)

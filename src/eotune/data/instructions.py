@@ -85,6 +85,19 @@ class InstructionSample:
             return "\n".join(text for text in (self.question, self.answer) if text)
         return self.question if kind == "question" else self.answer
 
+    def beside(self, kind: TextKind = "both") -> str:
+        r"""Return what the turns say that :meth:`text` leaves out, a line a turn; nothing where it has all.
+
+        Example:
+            >>> turns = (Turn("user", "Where?"), Turn("assistant", "Here."), Turn("user", "When?"))
+            >>> sample = InstructionSample("7", ("a.png",), turns, row=7)
+            >>> sample.beside(), sample.beside("question")
+            ('user: When?', 'assistant: Here.\nuser: When?')
+        """
+        roles = ("user", "assistant") if kind == "both" else ("user" if kind == "question" else "assistant",)
+        firsts = {next((at for at, turn in enumerate(self.turns) if turn.role == role), None) for role in roles}
+        return "\n".join(f"{turn.role}: {turn.text}" for at, turn in enumerate(self.turns) if at not in firsts)
+
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:

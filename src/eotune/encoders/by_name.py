@@ -90,6 +90,16 @@ def load_image(
     return encoder.eval()
 
 
+def check_dual(name: str) -> None:
+    """Check what can be known of a dual encoder's name before it is loaded; an adapted model's (``run:``) is not read.
+
+    Raises:
+        InputError: The name is not one that :func:`load` takes.
+    """
+    if not name.startswith("run:"):
+        _parsed(name, _SCHEMES, "load_model")
+
+
 def _feature(name: str) -> tuple[str, Feature | None]:
     """Split ``NAME#FEATURE``; a # inside a path that exists belongs to the path."""
     plain, mark, feature = name.rpartition("#")

@@ -16,7 +16,7 @@ from torch import nn
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import unknown_name
 from eotune.encoders.base import DualEncoder, autocast
-from eotune.encoders.by_name import check_name, load
+from eotune.encoders.by_name import check_dual, check_name, load
 from eotune.encoders.fingerprint import fingerprint
 
 DualPooling = Literal["sum", "product"]
@@ -175,19 +175,8 @@ def load_pairs(
         >>> encoder.perturbed_distances(images, ["a dark river"], [["a river", "a dark"]]).shape
         (1, 2)
     """
-    check_name(name)
-    autocast(torch.device("cpu"), precision)  # refuses another
-    vlm = name.startswith(_SCHEME)
-    known = ("mean", "last") if vlm else get_args(DualPooling)
-    pool = pool or known[0]
-    if pool in _CANCELS:
-        raise InputError(
-            f"pool {pool!r}: in the distance of two texts over one image the image would cancel",
-            remedy=f"take {' or '.join(known)}",
-        )
-    if pool not in known:
-        raise unknown_name(f"pool of {shown(name)}:", pool, known)
-    if vlm:
+    pool = check_pair_encoder(name, pool, precision)
+    if name.startswith(_SCHEME):
         from eotune.encoders.multimodal_vlm import load_vlm
 
         encoder = load_vlm(
@@ -202,6 +191,29 @@ def load_pairs(
     if normalize and pool == "product":
         raise InputError("normalize with pool 'product'", remedy="leave one out: pool 'sum' is of unit length already")
     return DualPairEncoder(load_dual(name), "product" if pool == "product" else "sum", precision)
+
+
+def check_pair_encoder(name: str, pool: str | None = None, precision: str = "fp32") -> str:
+    """Check what can be known of an encoder of pairs before it is loaded; return its pooling.
+
+    Raises:
+        InputError: As for :func:`load_pairs`.
+    """
+    check_name(name)
+    autocast(torch.device("cpu"), precision)  # refuses another
+    vlm = name.startswith(_SCHEME)
+    if not vlm:
+        check_dual(name)
+    known = ("mean", "last") if vlm else get_args(DualPooling)
+    pool = pool or known[0]
+    if pool in _CANCELS:
+        raise InputError(
+            f"pool {pool!r}: in the distance of two texts over one image the image would cancel",
+            remedy=f"take {' or '.join(known)}",
+        )
+    if pool not in known:
+        raise unknown_name(f"pool of {shown(name)}:", pool, known)
+    return pool
 
 
 def check_pairs(

@@ -167,6 +167,22 @@ def map_shards(
         return _result(stage, kept=len(done))
 
 
+def usable(stage: Stage, made: Path, source: Path) -> float:
+    """Return the share of another folder's shards that a stage can take over, 0 to 1.
+
+    Args:
+        stage: What it must be; 0 where its folder is begun.
+        made: The other's folder; it may be missing.
+        source: Folder of the finished stage that this one is made from.
+    """
+    manifest = made / MANIFEST
+    if stage.out.exists() or not manifest.is_file() or _changes(read_json(manifest), stage.name, stage.settings):
+        return 0.0
+    pairs = [(shard_info(shard_path(made, index)), _info(path)) for index, path in enumerate(shard_paths(source))]
+    matching = sum(info is not None and info.source == rows.digest for info, rows in pairs)
+    return matching / max(len([*made.glob("shard-*.parquet")]), 1)
+
+
 def take_over(stage: Stage, made: Path) -> bool:
     """Copy a stage that another folder holds with the same settings, where this one is not begun; whether it was.
 

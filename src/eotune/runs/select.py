@@ -1,5 +1,6 @@
 """A selection and the directory that it fills: the subset, why each sample was kept, a report."""
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from eotune.selection.samples import open_samples
 from eotune.selection.stages import SHARD_SIZE, Stages
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
+XCOMPOSER = "xcomposer.json"
 STAGES, SECONDS = "stages", "seconds.json"
 _LISTED = 1000  # failures in the summary; the stages hold all of them
 
@@ -68,14 +70,16 @@ def select(
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
-            finished: dict[str, Any] = read_json(out / SUMMARY)
-            return finished
+            return _finished(source, out, xcomposer=xcomposer)
         stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size,
                         [other / STAGES for other in reuse])  # fmt: skip
-        chosen = choose(config, stages)
-        for step, other in stages.taken_over.items():  # what it cost there counts, so that totals can be compared
-            chosen.seconds[step] += read_json(other / SECONDS).get(step, 0.0) if (other / SECONDS).is_file() else 0.0
-        seconds = _accumulated(out / STAGES / SECONDS, chosen.seconds)
+        spent: dict[str, float] = {}
+        try:
+            chosen = choose(config, stages, spent)
+        finally:
+            for step, (other, share) in stages.taken_over.items():  # what it cost there counts, to compare totals
+                spent[step] = spent.get(step, 0.0) + share * _seconds(other / SECONDS).get(step, 0.0)
+            seconds = _accumulated(out / STAGES / SECONDS, spent)
         start = time.perf_counter()
         files = _write(source, chosen, out, xcomposer=xcomposer)
         seconds["write"] = time.perf_counter() - start
@@ -93,12 +97,23 @@ def select(
             "seconds": seconds,
             "rankings": _rankings(chosen),
             "length_correlation": _rounded(chosen.length_correlation),
-            "failed": len(failures),
+            "failed": len({name for _, name, _ in failures}),
             "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
         }
         write_selection_report(out, config, source, chosen, summary)
         write_json(out / SUMMARY, summary)  # comes last: with it, the selection is finished
         return summary
+
+
+def _finished(source: InstructionSource, out: Path, *, xcomposer: bool) -> dict[str, Any]:
+    """Return the summary of a selection that is finished, after writing what is asked for now and was not then."""
+    summary: dict[str, Any] = read_json(out / SUMMARY)
+    if xcomposer and "xcomposer" not in summary["files"]:
+        table = pq.read_table(out / TABLE, columns=["row", "kept"])
+        write_xcomposer(source, np.sort(table.filter(table["kept"])["row"].to_numpy()), out / XCOMPOSER)
+        summary["files"]["xcomposer"] = XCOMPOSER
+        write_json(out / SUMMARY, summary)
+    return summary
 
 
 def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: bool) -> dict[str, str]:
@@ -122,6 +137,8 @@ def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: b
         pq.write_table(table, temporary, compression="zstd")
     rows = np.sort(chosen.rows[result.kept])
     name = f"subset{source.path.suffix}"
+    if (out / name).is_dir():  # of a folder of files, left by a process that was interrupted after it
+        shutil.rmtree(out / name)
     write_subset(source, rows, out / name)
     files = {"table": TABLE, "subset": name}
     try:
@@ -130,8 +147,8 @@ def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: b
     except InputError:  # a layout that LLaMA-Factory does not read
         pass
     if xcomposer:
-        write_xcomposer(source, rows, out / "xcomposer.json")
-        files["xcomposer"] = "xcomposer.json"
+        write_xcomposer(source, rows, out / XCOMPOSER)
+        files["xcomposer"] = XCOMPOSER
     return files
 
 
@@ -151,10 +168,17 @@ def _rounded(value: float | None) -> float | None:
 
 def _accumulated(path: Path, seconds: dict[str, float]) -> dict[str, float]:
     """Return the time of each step with that of interrupted processes added; remember it."""
-    before: dict[str, float] = read_json(path) if path.is_file() else {}
-    total = {step: round(before.get(step, 0.0) + value, 3) for step, value in seconds.items()}
-    write_json(path, total)
+    before = _seconds(path)
+    total = before | {step: round(before.get(step, 0.0) + value, 3) for step, value in seconds.items()}
+    if path.parent.is_dir():  # else nothing was begun
+        write_json(path, total)
     return total
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Return the time of each step that processes before have written; none where they have not."""
+    found: dict[str, float] = read_json(path) if path.is_file() else {}
+    return found
 
 
 def _refuse_outputs_over_input(source: InstructionSource, out: Path) -> None:

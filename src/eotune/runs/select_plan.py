@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from eotune.data.instructions import BadRecord
 from eotune.runs.figures import duration
 from eotune.selection.config import SelectionConfig
+from eotune.selection.pipeline import checked_strategy, embeds_texts
 from eotune.selection.quotas import total_kept
 from eotune.selection.samples import open_samples, sample_tables
-from eotune.selection.stages import SCORES, score_config
-from eotune.selection.strategies.by_name import create
+from eotune.selection.stages import RESCORED, SCORES, score_config
 from eotune.selection.workers import EmbedTexts, ReadImages, ScorePairs
 
 _PROBE = 32  # samples that are timed
@@ -32,7 +32,7 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
     Raises:
         InputError: The set or the encoders cannot be read.
     """
-    strategy, source = create(config.strategy), open_samples(config)
+    strategy, source = checked_strategy(config), open_samples(config)
     n = bad = 0
     for found in source.samples():
         bad += isinstance(found, BadRecord)
@@ -43,14 +43,15 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
     )
     steps: list[dict[str, Any]] = []
 
-    def add(step: str, each: float, passes: int = 0) -> None:
-        steps.append({"step": step, "rows": n, "passes": passes, "seconds": each * n, "time": duration(each * n)})
+    def add(step: str, each: float, passes: int = 0, rows: int = n) -> None:
+        seconds = each * rows
+        steps.append({"step": step, "rows": rows, "passes": passes, "seconds": seconds, "time": duration(seconds)})
 
     dim = 0
     if probe is not None:
         probe = probe.drop_columns(["error"])
         add("images", _seconds_each(ReadImages(str(source.root)), probe))
-        if config.first_cut or strategy.needs & {"clusters", "text_embeddings", "targets"}:
+        if embeds_texts(config, strategy):
             texts = EmbedTexts(config.sentence_encoder)
             add("texts", _seconds_each(texts, probe), n)
             dim = texts.encoder.dim
@@ -59,6 +60,10 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
             if config.encoder is not None:
                 passes = n * (1 + config.repeats) if column == "perturbation" else n
                 add(column, _seconds_each(ScorePairs(score_config(config, source, column)), probe), passes)
+        if config.stability is not None and config.encoder is not None:
+            again = len(RESCORED) * min(config.stability, n)
+            each = _seconds_each(ScorePairs(score_config(config, source, "perturbation")), probe)
+            add("stability", each, again * (1 + config.repeats), again)
     disk = n * (_TEXT_BYTES + 2 * 2 * dim + 100) / 2**20  # embeddings stand in shards and in one matrix
     return {
         "samples": n, "bad": bad, "keep": total_kept(config.keep, n), "steps": steps,

@@ -70,4 +70,4 @@ def _choose(config: SelectionConfig, folder: Path, workshop: Workshop) -> None:
             shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(STAGES, ".*"))
     else:
         select(config, folder, resume=True, reuse=[*workshop.selections.values()])
-    workshop.selections[key] = folder
+        workshop.selections[key] = folder  # not a copy, which has no stages to take over

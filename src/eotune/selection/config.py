@@ -93,6 +93,8 @@ class SelectionRule(Config):
         listed = (value,) if isinstance(value, int) else value
         if not listed or min(listed) < 1:
             raise ValueError("clusters wants a number of 1 or more, or several")
+        if len(listed) > 1 and min(listed) < 2:
+            raise ValueError("clusters wants numbers of 2 or more to choose from")
         return value
 
 

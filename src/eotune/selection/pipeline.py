@@ -14,6 +14,7 @@ from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.progress import say
 from eotune.data.instructions import open_instructions
+from eotune.encoders.multimodal import check_pair_encoder
 from eotune.encoders.sentence import check_sentence, load_sentence
 from eotune.methods.adapted import load_model
 from eotune.selection.clusters import Separation
@@ -25,6 +26,7 @@ from eotune.selection.result import Columns, Reason, SelectionResult
 from eotune.selection.samples import sample_tables
 from eotune.selection.stability import Stability, stability
 from eotune.selection.stages import SCORES, Clusters, Stages
+from eotune.selection.strategies.base import Strategy
 from eotune.selection.strategies.by_name import create
 
 
@@ -69,31 +71,21 @@ class Chosen:
         return {Reason(number).label: int(count) for number, count in zip(numbers, counts, strict=True)}
 
 
-def choose(config: SelectionConfig, stages: Stages) -> Chosen:
+def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float] | None = None) -> Chosen:
     """Run the stages that are not done, and decide.
+
+    Args:
+        config: What to choose by.
+        stages: Where stages are kept.
+        seconds: Gets the time of each step, also of one that fails.
 
     Raises:
         InputError: The set, the encoders or the strategy are wrong.
         InterruptedRunError: Ctrl-C; finished shards are kept.
     """
-    strategy = create(config.strategy)
-    unknown = strategy.needs - {"clusters", "images", "text_embeddings", "targets", *SCORES}
-    if unknown:
-        raise InputError(
-            f"strategy {config.strategy['name']!r} needs {', '.join(sorted(unknown))}, which no encoder here gives",
-            remedy="choose it from Python, with a column of your own (docs/selection_strategies.md)",
-        )
-    if "targets" in strategy.needs and config.targets is None:
-        raise InputError(f"strategy {config.strategy['name']!r} needs targets", remedy="name a set: --set targets=FILE")
-    if strategy.needs & SCORES and config.encoder is None:
-        raise InputError(
-            f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
-            remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
-        )
-    wants_texts = config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
-    if wants_texts:
-        check_sentence(config.sentence_encoder)  # before hours of reading
-    seconds: dict[str, float] = {}
+    strategy = checked_strategy(config)
+    wants_texts = embeds_texts(config, strategy)
+    seconds = {} if seconds is None else seconds
     clock = functools.partial(_timed, seconds)
     with clock("read"):
         samples = stages.samples()
@@ -143,6 +135,38 @@ def choose(config: SelectionConfig, stages: Stages) -> Chosen:
     )  # fmt: skip
 
 
+def checked_strategy(config: SelectionConfig) -> Strategy:
+    """Return the strategy, after all checks that need no sample: they come before hours of reading.
+
+    Raises:
+        InputError: The strategy or an encoder is wrong, or the strategy lacks what it needs.
+    """
+    strategy = create(config.strategy)
+    unknown = strategy.needs - {"clusters", "images", "text_embeddings", "targets", *SCORES}
+    if unknown:
+        raise InputError(
+            f"strategy {config.strategy['name']!r} needs {', '.join(sorted(unknown))}, which no encoder here gives",
+            remedy="choose it from Python, with a column of your own (docs/selection_strategies.md)",
+        )
+    if "targets" in strategy.needs and config.targets is None:
+        raise InputError(f"strategy {config.strategy['name']!r} needs targets", remedy="name a set: --set targets=FILE")
+    if strategy.needs & SCORES and config.encoder is None:
+        raise InputError(
+            f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
+            remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
+        )
+    if config.encoder is not None:
+        check_pair_encoder(config.encoder, config.pool, config.precision)
+    if embeds_texts(config, strategy):
+        check_sentence(config.sentence_encoder)
+    return strategy
+
+
+def embeds_texts(config: SelectionConfig, strategy: Strategy) -> bool:
+    """Return whether a selection embeds the texts of all samples."""
+    return config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
+
+
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
     """Return how far a ranking follows the length of texts; None where fewer than two have a score."""
     if np.count_nonzero(~np.isnan(score)) < 2:
@@ -168,7 +192,8 @@ def _first_cut(
     dropped[exact >= 0] = Reason.EXACT_DUPLICATE
     behind[exact >= 0] = exact[exact >= 0]
     if config.near is not None:
-        groups = labels if config.duplicates_of == "any" else _by_image(labels, images)
+        # Texts alone are compared: a record that says something else beside its text is no duplicate.
+        groups = _grouped(labels, stages.beside(n), *([] if config.duplicates_of == "any" else [images]))
         which = (exact < 0) & (labels >= 0)
         near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=which, compared=config.compared)
         dropped[near >= 0] = Reason.NEAR_DUPLICATE
@@ -186,9 +211,12 @@ def _keys(config: SelectionConfig, stages: Stages, digests: list[bytes | None]) 
         yield None if digest is None else text if anywhere else digest + text
 
 
-def _by_image(labels: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return a number for every image of every cluster; -1 where there is no cluster."""
-    found = np.unique(labels.astype(np.int64) * (images.max(initial=0) + 2) + images + 1, return_inverse=True)[1]
+def _grouped(labels: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    """Return a number for what is equal in cluster and all columns (-1 and above); -1 where there is no cluster."""
+    found = labels.astype(np.int64)
+    for column in columns:
+        if column.any():
+            found = np.unique(found * (column.max(initial=0) + 2) + column + 1, return_inverse=True)[1]
     return np.where(labels >= 0, found, -1)
 
 

@@ -1,5 +1,6 @@
 """The first stage of a selection: the records of a set as rows, numbered, the bad ones with the reason."""
 
+import hashlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,10 +21,12 @@ SCHEMA = pa.schema(
         "images": pa.list_(pa.string()),
         "text": pa.string(),  # what is embedded
         "words": pa.string(),  # what is perturbed: the question, or a caption
+        "beside": pa.binary(),  # digest of what the record says that is not embedded; null where it says no more
         "error": pa.string(),
     }
 )
 _AT_ONCE = 4096
+_DIGEST = 16  # bytes: two of 10**8 texts are taken for equal with a chance of 1e-23
 
 
 def open_samples(config: SelectionConfig) -> InstructionSource:
@@ -45,15 +48,21 @@ def sample_tables(source: InstructionSource, kind: TextKind) -> Iterator[pa.Tabl
             named = f"row {found.row}" if found.id is None else f"row {found.row}, id {found.id}"
             return {"id": named, "position": -1, "row": found.row, "error": found.reason}
         number, position = position, position + 1
-        text = found.text(kind) or found.text()
+        embedded = kind if found.text(kind) else "both"
+        text, beside = found.text(embedded), found.beside(embedded)
         return {
             "id": found.id, "position": number, "row": found.row, "images": found.images, "text": text,
-            "words": found.question or found.answer,
+            "words": found.question or found.answer, "beside": text_digest(beside) if beside else None,
         }  # fmt: skip
 
     samples = source.samples()
     while batch := list(islice(samples, _AT_ONCE)):
         yield pa.Table.from_pylist([row(one) for one in batch], schema=SCHEMA)
+
+
+def text_digest(text: str) -> bytes:
+    """Return a digest of a text, letter case and spaces aside."""
+    return hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=_DIGEST).digest()
 
 
 def source_checksums(path: Path) -> dict[str, str]:

@@ -12,21 +12,22 @@ import pyarrow.compute as pc
 
 from eotune.core.errors import InputError
 from eotune.core.files import read_json, replaced, write_json
+from eotune.core.progress import say
 from eotune.data.instructions import InstructionSource
 from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.shards import read_columns, row_failures
-from eotune.engines.stages import Stage, StageResult, map_shards, take_over, write_rows
+from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usable, write_rows
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
 from eotune.selection.config import SelectionConfig
-from eotune.selection.samples import sample_tables, source_checksums
+from eotune.selection.samples import SCHEMA, sample_tables, source_checksums, text_digest
 from eotune.selection.vectors import read_rows
 from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
 
 SHARD_SIZE = 4096
 SCORES = frozenset({"perturbation", "similarity"})  # columns that an encoder of pairs gives
-_DIGEST = 16  # bytes
 _REDRAWN = "redrawn"
-_WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
+# What the ranking is looked at with: so many words, or a seed so much higher.
+RESCORED = (("n", 1), ("n", 2), ("n", 3), ("n", 4), ("seed", 1), ("seed", 2))
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
 
@@ -71,7 +72,7 @@ class Stages:
         others: Such folders of other selections; what they hold of the same rows and settings is copied.
 
     Attributes:
-        taken_over: From which of them, by step.
+        taken_over: From which of them, by step, and how much of what it computed, 0 to 1.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Stages:
         self.engine = engine
         self.shard_size = shard_size
         self.others = others
-        self.taken_over: dict[str, Path] = {}
+        self.taken_over: dict[str, tuple[Path, float]] = {}
 
     def samples(self) -> Samples:
         """Read the set, once.
@@ -98,7 +99,7 @@ class Stages:
             InputError: No record can be used.
         """
         settings = {"files": source_checksums(self.source.path), "text": self.config.text, "split": self.config.split,
-                    "ids": self.config.ids}  # fmt: skip
+                    "ids": self.config.ids, "columns": SCHEMA.names}  # fmt: skip
         tables = sample_tables(self.source, self.config.text)
         write_rows(tables, Stage("samples", self.folder / "samples", settings), rows_per_shard=self.shard_size)
         read = list(read_columns(self.folder / "samples", ["id", "row"]))
@@ -111,7 +112,8 @@ class Stages:
 
     def digests(self, n: int) -> list[bytes | None]:
         """Return a digest of each sample's images; None where they cannot be read."""
-        self._mapped("images", ReadImages, str(self.source.root), {"root": str(self.source.root)})
+        root = str(self.source.root.absolute())
+        self._mapped("images", ReadImages, root, {"root": root})
         found: list[bytes | None] = [None] * n
         for table in read_columns(self.folder / "images", ["position", "digest"]):
             for position, digest in zip(table["position"].to_pylist(), table["digest"].to_pylist(), strict=True):
@@ -119,10 +121,17 @@ class Stages:
         return found
 
     def text_digests(self) -> Iterator[bytes]:
-        """Yield a digest of each sample's text, letter case and spaces aside."""
-        for table in read_columns(self.folder / "samples", ["text"]):
-            for text in table["text"].to_pylist():
-                yield hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=_DIGEST).digest()
+        """Yield a digest of all that each record says, letter case and spaces aside."""
+        for table in read_columns(self.folder / "samples", ["text", "beside"]):
+            for text, beside in zip(table["text"].to_pylist(), table["beside"].to_pylist(), strict=True):
+                yield text_digest(text) + (beside or b"")
+
+    def beside(self, n: int) -> np.ndarray:
+        """Return numbers ``(n,)``, equal where records say the same beside what is embedded of them; 0 for nothing."""
+        numbers: dict[bytes | None, int] = {None: 0}
+        tables = read_columns(self.folder / "samples", ["beside"])
+        found = (numbers.setdefault(one, len(numbers)) for table in tables for one in table["beside"].to_pylist())
+        return np.fromiter(found, np.int64, n)
 
     def lengths(self) -> np.ndarray:
         """Return how many words the perturbed text of each sample has, blanks between them, ``(n,)``."""
@@ -178,6 +187,10 @@ class Stages:
             InputError: The encoder of pairs cannot be read.
         """
         self._write_part("candidates", available)
+        lists = (table["images"] for table in read_columns(self.folder / "candidates", ["images"]))
+        many = sum(int(pc.sum(pc.greater(pc.list_value_length(one), 1)).as_py() or 0) for one in lists)
+        if many:
+            say(f"{many:,} samples have several images: they are scored by the first of them")
         return self._scored(column, "candidates", score_config(self.config, self.source, column), len(available))
 
     def rescored(self, available: np.ndarray) -> dict[str, np.ndarray]:
@@ -193,12 +206,12 @@ class Stages:
         part[drawn] = True
         self._write_part(_REDRAWN, part)
         score = score_config(config, self.source, "perturbation")
-        variants = {f"n={words}": replace(score, words=words) for words in _WORDS}
-        variants |= {f"seed {config.seed + more}": replace(score, seed=config.seed + more) for more in (1, 2)}
-        return {
-            name: self._scored(f"{_REDRAWN}-{name.replace(' ', '-')}", _REDRAWN, one, len(available))
-            for name, one in variants.items()
-        }
+        found = {}
+        for setting, value in RESCORED:
+            one = replace(score, words=value) if setting == "n" else replace(score, seed=config.seed + value)
+            name = f"n={value}" if setting == "n" else f"seed {one.seed}"
+            found[name] = self._scored(f"{_REDRAWN}-{name.replace(' ', '-')}", _REDRAWN, one, len(available))
+        return found
 
     def failures(self) -> Iterator[tuple[str, str, str]]:
         """Yield (stage, id, reason) of every row that a stage could not compute."""
@@ -215,16 +228,21 @@ class Stages:
         found = np.full(n, np.nan, np.float32)
         for table in read_columns(self.folder / name, ["position", score.column]):
             found[table["position"].to_numpy()] = table[score.column].to_numpy()
+        failure = next(row_failures(self.folder / name), None)
+        if failure is not None and np.isnan(found).all():
+            raise InputError(f"no pair could be scored ({failure.id}: {failure.error})", remedy="try another encoder")
         return found
 
     def _mapped(
         self, name: str, worker: WorkerClass, config: Any, settings: Mapping[str, Any], *, source: str = "samples"
     ) -> StageResult:
         stage = Stage(name, self.folder / name, settings)
-        made = next((other for other in self.others if take_over(stage, other / name)), None)
-        if made is not None:
-            self.taken_over["stability" if source == _REDRAWN else name] = made
-        return map_shards(self.engine, worker, config, self.folder / source, stage)
+        rows = self.folder / source
+        worth = {other: share for other in self.others if (share := usable(stage, other / name, rows))}
+        made = max(worth, key=lambda other: worth[other], default=None)
+        if made is not None and take_over(stage, made / name):
+            self.taken_over["stability" if source == _REDRAWN else name] = made, worth[made]
+        return map_shards(self.engine, worker, config, rows, stage)
 
     def _gather(self, path: Path, n: int) -> None:
         found: np.memmap[Any, Any] | None = None
@@ -250,9 +268,10 @@ def score_config(config: SelectionConfig, source: InstructionSource, column: str
     """Return what the workers that fill a column are told."""
     if config.encoder is None:
         raise ValueError("scores without an encoder")
+    root = str(source.root.absolute())
     return ScoreConfig(
-        column, str(source.root), config.encoder, config.pool, config.normalize, config.precision, config.words,
-        config.repeats, config.seed,
+        column, root, config.encoder, config.pool, config.normalize, config.precision, config.words, config.repeats,
+        config.seed,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
-from eotune.data.duplicates import fingerprint
+from eotune.data.duplicates import pixel_digest
 from eotune.data.images import read_image
 from eotune.encoders.multimodal import DualPairEncoder, PairEncoder, load_pairs
 from eotune.encoders.sentence import load_sentence
@@ -39,7 +39,7 @@ class ReadImages:
         def digest(path: str) -> bytes:
             if path not in known:
                 try:
-                    known[path] = fingerprint(read_image(self.root / path)).pixels[:_DIGEST]
+                    known[path] = pixel_digest(read_image(self.root / path))[:_DIGEST]
                 except InputError as error:
                     known[path] = error
             found = known[path]
@@ -151,13 +151,21 @@ class ScorePairs:
             images.append(read[name])
             good.append(place)
         if good:
-            kept = [rows[place] for place in good]
-            values = (
-                self._similarities(images, kept) if self.config.column == "similarity" else self._moved(images, kept)
-            )
-            for place, value in zip(good, values.tolist(), strict=True):
-                found[place] = value if np.isfinite(value) else InputError(_NOT_FINITE)
+            for place, value in zip(good, self._values(images, [rows[place] for place in good]), strict=True):
+                found[place] = value
         return found
+
+    def _values(self, images: list[np.ndarray], rows: list[dict[str, Any]]) -> list[float | InputError]:
+        """Score pairs; one that the encoder refuses is found by halves, and the others are scored."""
+        score = self._similarities if self.config.column == "similarity" else self._moved
+        try:
+            values = score(images, rows).tolist()
+        except InputError as error:
+            if len(rows) == 1:
+                return [error]
+            half = len(rows) // 2
+            return self._values(images[:half], rows[:half]) + self._values(images[half:], rows[half:])
+        return [value if np.isfinite(value) else InputError(_NOT_FINITE) for value in values]
 
     def _moved(self, images: list[np.ndarray], rows: list[dict[str, Any]]) -> np.ndarray:
         config = self.config

@@ -63,6 +63,35 @@ def test_of_every_image_the_highest_score_goes_first():
     np.testing.assert_array_equal(best.choose(columns, 2, 0).score, score)  # what it went by is told as it is
 
 
+def test_an_image_that_its_cluster_had_no_room_for_is_shown_by_another():
+    score = np.array([5, 6, 1, 4], np.float32)  # the higher of cluster 0 is of image 1, and so is that of cluster 1
+    clusters, images = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    columns = Columns(np.arange(4), np.ones(4, bool), clusters=clusters, images=images, perturbation=score)
+    assert strategy("perturbation").choose(columns, 2, 0).kept.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounds_go_by_score_where_there_is_room(seed):
+    rng = np.random.default_rng(seed)
+    score, ranks = rng.integers(5, size=30).astype(np.float32), rng.permutation(30)
+    clusters, images = rng.integers(3, size=30), rng.integers(-1, 6, size=30)
+    columns = Columns(ranks, rng.random(30) < 0.9, clusters=clusters, images=images, perturbation=score)
+    kept = strategy("perturbation").choose(columns, 12, 0).kept
+    plain = by_name.create({"name": "perturbation"}).choose(columns, 12, 0).kept
+    assert np.bincount(clusters[kept], minlength=3).tolist() == np.bincount(clusters[plain], minlength=3).tolist()
+    left = Counter(clusters[kept].tolist())
+    taken: set[int] = set()
+    for _ in range(30):  # by the definition, a sample at a time
+        shown = set()
+        for row in np.lexsort((ranks, -score)).tolist():
+            is_open = columns.available[row] and row not in taken and left[clusters[row]]
+            if is_open and images[row] not in shown:
+                shown |= {images[row]} - {-1}
+                left[clusters[row]] -= 1
+                taken.add(row)
+    assert set(np.flatnonzero(kept).tolist()) == taken
+
+
 @pytest.mark.parametrize("name", ["random", "stratified", "perturbation", "similarity", "perplexity", "semdedup"])
 def test_every_strategy_of_scores_can(name):
     assert "images" in strategy(name).needs

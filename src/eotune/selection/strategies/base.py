@@ -72,8 +72,8 @@ class QuotaConfig(StrategyConfig):
     Attributes:
         quota: A cluster's share: proportional to its size, to the size's square root, equal, or whatever the scores of
             all samples together give it ("global").
-        images_in_turn: Of every image the best sample comes before the second best of any, so that as many images as
-            possible are shown. Samples without an image stand for one each.
+        images_in_turn: Samples are taken in rounds, each one of every image at most, so that nearly as many images are
+            shown as the quotas allow. Samples without an image stand for one each.
     """
 
     quota: Quota = "proportional"
@@ -104,28 +104,36 @@ class ScoredStrategy(Strategy):
         else:
             groups = np.where(open_, columns.clusters, -1)
             quota = cluster_quotas(columns.clusters, groups >= 0, total, self.config.quota)
-        kept = highest(self._order(score, columns, open_), groups, columns.ranks, quota)
+        if self.config.images_in_turn:
+            kept = _in_turn(score, groups, np.asarray(columns.images), columns.ranks, quota)
+        else:
+            kept = highest(score, groups, columns.ranks, quota)
         return explained(columns, kept, score)
 
-    def _order(self, score: Scores, columns: Columns, open_: NDArray[np.bool_]) -> NDArray[np.floating]:
-        """Return what the highest are kept of: the scores, or places in the order of turns and scores."""
-        if not self.config.images_in_turn:
-            return score
-        rows = np.flatnonzero(open_)
-        images, values, ranks = np.asarray(columns.images)[rows], -score[rows], columns.ranks[rows]
-        place = np.full(len(score), np.nan)
-        place[rows[np.lexsort((ranks, values, _turns(images, values, ranks)))]] = -np.arange(len(rows))
-        return place
 
-
-def _turns(images: NDArray[np.integer], values: NDArray[np.floating], ranks: Integers) -> Integers:
-    """Return how many samples of its image come before each; 0 for all that have none (-1)."""
-    order = np.lexsort((ranks, values, images))
-    is_first = np.diff(images[order], prepend=-2) != 0
-    turn = np.empty(len(order), np.int64)
-    turn[order] = np.arange(len(order)) - np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
-    turn[images < 0] = 0
-    return turn
+def _in_turn(
+    score: Scores, groups: NDArray[np.integer], images: NDArray[np.integer], ranks: Integers, quota: Integers
+) -> NDArray[np.bool_]:
+    """Return which samples are kept: the highest of groups that are not full, one an image in each of many rounds."""
+    rows = np.flatnonzero(groups >= 0)
+    waiting = rows[np.lexsort((ranks[rows], -score[rows]))].tolist()
+    group_of, image_of, left = groups.tolist(), images.tolist(), quota.tolist()
+    kept = np.zeros(len(score), bool)
+    while waiting:
+        shown, later = set[int](), []
+        for row in waiting:
+            group, image = group_of[row], image_of[row]
+            if not left[group]:
+                continue
+            if image in shown:
+                later.append(row)
+                continue
+            if image >= 0:
+                shown.add(image)
+            left[group] -= 1
+            kept[row] = True
+        waiting = later
+    return kept
 
 
 def cluster_quotas(clusters: NDArray[Any], available: NDArray[np.bool_], total: int, rule: Rule) -> Integers:

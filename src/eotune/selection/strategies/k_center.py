@@ -35,7 +35,6 @@ class Strategy(QuotaGreedyStrategy):
             picked[number], score[best] = best, left[best]
             np.minimum(left, distances[best], out=left)
             left[best] = -1  # below every other, so never again
-            left[picked[: number + 1][-1]] = -1
             best = int(left.argmax())
         others = np.setdiff1d(np.arange(len(units)), picked)
         score[others] = left[others]

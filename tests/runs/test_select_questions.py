@@ -1,0 +1,216 @@
+"""Selections of questions: several about an image, records that say more than is embedded, folders of files."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from eotune.core.errors import EotuneError, InputError
+from eotune.runs.select import select
+from eotune.runs.select_plan import plan
+from eotune.runs.selected import _choose
+from eotune.runs.workshop import Workshop
+from eotune.selection import workers
+from eotune.selection.config import SelectionConfig
+
+QUESTIONS = 36  # three of each image
+
+
+def record(number, **more):
+    question = f"is thing number {number} there?"
+    return {"id": f"r{number}", "image": f"{number // 3}.png", "question": question, "answer": "yes", **more}
+
+
+def write(file, records):
+    file.write_text("\n".join(map(json.dumps, records)) + "\n")
+    return file
+
+
+@pytest.fixture
+def samples(tmp_path):
+    folder = tmp_path / "set" / "images"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(QUESTIONS // 3):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return write(tmp_path / "set" / "set.jsonl", map(record, range(QUESTIONS)))
+
+
+def config(samples, **settings):
+    values = {"samples": samples, "sentence_encoder": "tiny", "clusters": 3, **settings}
+    return SelectionConfig.model_validate(values)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Rows that workers were given, by class; cleared by who reads it."""
+    counts = {}
+    for name in ("ReadImages", "EmbedTexts", "ScorePairs"):
+        kind = getattr(workers, name)
+
+        def call(self, table, *, name=name, before=kind.__call__):
+            counts[name] = counts.get(name, 0) + len(table)
+            return before(self, table)
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+    def read():
+        found = dict(counts)
+        counts.clear()
+        return found
+
+    return read
+
+
+def reasons(out):
+    return [row["reason"] for row in pq.read_table(out / "selection.parquet").to_pylist()]
+
+
+@pytest.mark.parametrize(("text", "near"), [("both", None), ("answer", 0.9)])
+def test_different_questions_with_one_answer_are_no_duplicates(samples, tmp_path, text, near):
+    rows = [record(0), record(1), record(0, id="s"), record(0, id="no", answer="no"), record(3, image="3.png")]
+    write(samples, rows)
+    select(config(samples, text=text, clusters=1, keep=1, near=near), tmp_path / "out")
+    found = dict(zip([row["id"] for row in rows], reasons(tmp_path / "out"), strict=True))
+    assert found["s"] == "exact-duplicate"
+    assert {found[name] for name in ("r0", "r1", "no", "r3")} == {"kept"}
+
+
+def test_conversations_that_differ_in_a_later_turn_are_no_duplicates(samples, tmp_path):
+    def conversation(name, second):
+        said = ["<image>\nDescribe.", "A port.", second, f"{second} 4"]
+        turns = [{"from": ("human", "gpt")[at % 2], "value": text} for at, text in enumerate(said)]
+        return {"id": name, "image": "0.png", "conversations": turns}
+
+    seconds = {"a": "How many ships?", "b": "How many cranes?", "c": "How  many SHIPS?"}
+    write(samples, [conversation(*one) for one in seconds.items()])
+    select(config(samples, clusters=1, keep=1), tmp_path / "out")
+    assert reasons(tmp_path / "out") == ["kept", "kept", "exact-duplicate"]
+
+
+def test_an_image_that_the_encoder_refuses_takes_its_questions_alone(samples, tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((1, 400, 3), np.uint8)).save(samples.parent / "images" / "strip.png")
+    strip = [record(number, id=f"s{number}", image="strip.png") for number in range(40)]
+    write(samples, [*map(record, range(QUESTIONS)), *strip])
+    before = workers.DualPairEncoder.perturbed_distances
+
+    def refuse(self, images, *others, **more):
+        if any(image.shape[1] == 400 for image in images):
+            raise InputError("its aspect ratio is above 200")
+        return before(self, images, *others, **more)
+
+    monkeypatch.setattr(workers.DualPairEncoder, "perturbed_distances", refuse)
+    summary = select(config(samples, encoder="tiny", first_cut=False, keep=0.2, stability=70), tmp_path / "out")
+    assert (summary["kept"], summary["failed"], summary["counts"]["unscored"]) == (15, 40, 40)
+    assert summary["failures"][0]["error"].startswith("its aspect ratio")
+    monkeypatch.setattr(
+        workers.DualPairEncoder, "perturbed_distances", lambda *_, **__: refuse(None, [np.zeros((1, 400))])
+    )
+    with pytest.raises(EotuneError, match=r"no pair could be scored \(r0: its aspect ratio.*another encoder"):
+        select(config(samples, encoder="tiny", first_cut=False), tmp_path / "none")
+
+
+def test_samples_of_several_images_say_what_they_are_scored_by(samples, tmp_path, capsys):
+    write(samples, [record(0, image=["0.png", "1.png"]), record(3), record(6)])
+    select(config(samples, encoder="tiny", clusters=1), tmp_path / "out")
+    assert "1 samples have several images: they are scored by the first of them" in capsys.readouterr().err
+
+
+def test_a_folder_of_files_goes_on_after_its_subset_was_written(samples, tmp_path):
+    folder = tmp_path / "parts"
+    shutil.copytree(samples.parent / "images", folder / "images")
+    for part in range(2):
+        pq.write_table(pa.Table.from_pylist([record(6 * part + at) for at in range(6)]), folder / f"{part}.parquet")
+    chosen = config(folder, strategy={"name": "random"}, first_cut=False, keep="1/2")
+    select(chosen, tmp_path / "whole")
+    select(chosen, tmp_path / "out")
+    (tmp_path / "out" / "summary.json").unlink()  # as a kill in the report leaves it
+    (tmp_path / "out" / "subset" / "torn.parquet").touch()
+    assert select(chosen, tmp_path / "out", resume=True)["kept"] == 6
+    first, second = (sorted((tmp_path / name / "subset").rglob("*")) for name in ("whole", "out"))
+    assert [path.name for path in first] == [path.name for path in second]
+
+
+def test_a_choice_that_another_run_shares_stays_worth_taking_over(samples, tmp_path, computed):
+    workshop = Workshop()
+    for run, keep in (("a", "1/3"), ("b", "1/3"), ("c", "1/2")):
+        _choose(config(samples, encoder="tiny", keep=keep), tmp_path / run, workshop)
+        assert bool(computed()) == (run == "a")
+
+
+def test_of_several_selections_the_one_with_the_same_rows_is_taken_over(samples, tmp_path, computed):
+    select(config(samples, encoder="tiny", near=None), tmp_path / "other")
+    select(config(samples, encoder="tiny", near=0.5), tmp_path / "same")
+    seconds = {
+        name: json.loads((tmp_path / name / "summary.json").read_text())["seconds"] for name in ("other", "same")
+    }
+    for name, reuse in (("first", ["other", "same"]), ("last", ["same", "other"])):
+        computed()
+        wanted = config(samples, encoder="tiny", near=0.5, keep=0.2)
+        found = select(wanted, tmp_path / name, reuse=[tmp_path / one for one in reuse])
+        assert not computed()
+        assert found["seconds"]["perturbation"] >= seconds["same"]["perturbation"]
+    stored = tmp_path / "other" / "stages" / "seconds.json"
+    stored.write_text(json.dumps(seconds["other"] | {"perturbation": 1000.0}))
+    alone = select(config(samples, encoder="tiny", near=0.5), tmp_path / "alone", reuse=[tmp_path / "other"])
+    assert alone["seconds"]["perturbation"] < 1000  # nothing of it could be used
+    assert computed() == {"ScorePairs": sum(alone["counts"].get(why, 0) for why in ("kept", "low"))}
+
+
+def test_a_set_by_a_relative_path_is_the_same(samples, tmp_path, monkeypatch, computed):
+    monkeypatch.chdir(samples.parent)
+    select(config("set.jsonl", encoder="tiny"), tmp_path / "out")
+    (tmp_path / "out" / "summary.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    computed()
+    select(config(samples, encoder="tiny"), tmp_path / "out", resume=True)
+    assert not computed()
+
+
+def test_the_time_before_an_interruption_counts(samples, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eotune.selection.pipeline.near_duplicates", stop)
+        with pytest.raises(KeyboardInterrupt):
+            select(config(samples), tmp_path / "out")
+    stored = tmp_path / "out" / "stages" / "seconds.json"
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | {"texts": 100.0}))
+    assert select(config(samples), tmp_path / "out", resume=True)["seconds"]["texts"] > 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "tinny"}, "unknown encoder scheme 'tinny'; did you mean 'tiny'"),
+        ({"encoder": "tiny", "pool": "concat"}, "the image would cancel"),
+        ({"encoder": "tiny", "pool": "mean"}, "pool of 'tiny'"),
+        ({"strategy": {"name": "perturbation"}}, "needs an encoder of images with texts"),
+        ({"strategy": {"name": "nearest"}}, "needs targets"),
+        ({"strategy": {"name": "perplexity"}}, "no encoder here gives"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_read(samples, tmp_path, computed, settings, message):
+    for begin in (plan, lambda one: select(one, tmp_path / "out")):
+        with pytest.raises(InputError, match=message):
+            begin(config(samples, **settings))
+    assert not computed()
+
+
+def test_the_plan_counts_the_rankings_that_are_compared(samples):
+    steps = {step["step"]: step for step in plan(config(samples, encoder="tiny", stability=10, repeats=2))["steps"]}
+    assert (steps["stability"]["rows"], steps["stability"]["passes"]) == (60, 180)
+
+
+def test_what_another_program_reads_is_written_later_too(samples, tmp_path):
+    select(config(samples), tmp_path / "out")
+    select(config(samples), tmp_path / "both", xcomposer=True)
+    summary = select(config(samples), tmp_path / "out", resume=True, xcomposer=True)
+    assert summary["files"]["xcomposer"] == "xcomposer.json"
+    first, second = ((tmp_path / name / "xcomposer.json").read_bytes() for name in ("out", "both"))
+    assert first == second
