@@ -210,3 +210,16 @@ def test_the_real_sets_are_read(aid, real):
         300,
     ]
     assert read_labelled(real("mstar/labels.jsonl"), split="train").counts().sum() == 2747
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_what_an_image_was_cut_from_is_kept(table, kind):
+    rows = [{**row, "source": source} for row, source in zip(ROWS, ("P1.png", "P2.png", "P1.png", ""), strict=True)]
+    lines = [json.dumps(row) for row in rows]
+    if kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    found = read_labelled(table("\n".join(lines), f"labels.{kind}"))
+    assert found.origins == ("P1.png", "P2.png", "P1.png", "d.png")
+    assert found.subset([3, 1]).origins == ("d.png", "P2.png")
+    without = "\n".join(json.dumps(row) for row in ROWS)
+    assert read_labelled(table(without, "plain.jsonl")).origins is None

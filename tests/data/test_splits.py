@@ -3,7 +3,7 @@ import pytest
 from shapely import MultiPolygon, box
 
 from eotune.core.errors import InputError
-from eotune.data.splits import overlapping_pairs, random_split, spatial_block_split, stratified_split
+from eotune.data.splits import hold_out_groups, overlapping_pairs, random_split, spatial_block_split, stratified_split
 
 
 def everything(parts):
@@ -124,3 +124,43 @@ def test_overlaps_equal_the_slow_comparison():
         if polygons[i].intersection(polygons[j]).area > 1e-6 * min(polygons[i].area, polygons[j].area)
     ]  # fmt: skip
     assert list(overlapping_pairs(polygons)) == slow
+
+
+def objects(n_groups=300, seed=0):
+    """Classes and sources of objects in large images: some hold hundreds of one class, the rare ones stand beside."""
+    rng = np.random.default_rng(seed)
+    labels, groups = [], []
+    for group in range(n_groups):
+        for label, often in enumerate((0.6, 0.3, 0.1, 0.03)):
+            if rng.random() < often:
+                number = int(rng.integers(1, (200, 30, 5, 3)[label]))
+                labels += [label] * number
+                groups += [f"P{group}"] * number
+    return np.array(labels), groups
+
+
+def test_whole_groups_are_held_out_near_the_wanted_numbers():
+    labels, groups = objects()
+    counts = np.bincount(labels)
+    wanted = np.maximum(1, np.rint(0.1 * counts)).astype(int)
+    held = hold_out_groups(labels, groups, wanted, seed=0)
+    assert not {groups[i] for i in np.flatnonzero(held)} & {groups[i] for i in np.flatnonzero(~held)}
+    found = np.bincount(labels[held], minlength=4)
+    assert (np.abs(found - wanted) / wanted).max() <= 0.35
+    np.testing.assert_array_equal(held, hold_out_groups(labels, groups, wanted, seed=0))
+    assert not np.array_equal(held, hold_out_groups(labels, groups, wanted, seed=1))
+
+
+def test_groups_of_one_item_meet_the_numbers_exactly():
+    labels = np.repeat([0, 1, 2], [50, 20, 3])
+    held = hold_out_groups(labels, list(range(73)), np.array([5, 2, 1]), seed=4)
+    assert np.bincount(labels[held]).tolist() == [5, 2, 1]
+
+
+def test_every_class_is_in_both_parts_where_groups_allow():
+    labels = np.array([0] * 40 + [1, 1] + [0] * 40 + [1])
+    groups = ["a"] * 42 + ["b"] * 41
+    for seed in range(5):
+        held = hold_out_groups(labels, groups, np.array([8, 1]), seed)
+        assert {int(one) for one in labels[held]} == {int(one) for one in labels[~held]} == {0, 1}
+    assert not hold_out_groups(labels, ["a"] * 83, np.array([8, 1]), 0).any()

@@ -130,5 +130,20 @@ def test_a_fresh_start_forgets_the_first_phase(encoder):
         assert bool((weight == 0).all()) == ("lora_B" in name)
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_fresh_start_has_the_pretrained_features_again(small_composed, pixels, dora):
+    method = create({"name": "deblora", "rank": 2, "start": "fresh", "dora": dora, "heads": True})
+    before = small_composed.image_features(pixels)
+    method.apply(small_composed, seed=0)
+    trained = [parameter for parameter in small_composed.parameters() if parameter.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter += 0.1
+    assert not torch.allclose(small_composed.image_features(pixels), before, atol=1e-2)
+    method.phases()[1].prepare(small_composed)
+    torch.testing.assert_close(small_composed.image_features(pixels), before)
+    assert all(parameter.requires_grad for parameter in trained)
+
+
 def test_settings_are_checked():
     assert method_problems({"name": "deblora", "first": 1.0, "rho": 0.5, "centre": "median"})

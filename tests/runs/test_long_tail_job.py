@@ -53,6 +53,7 @@ def values(scenes):
     return of
 
 
+RESLT_OF_TWO_GROUPS = {"objective": {"loss": "reslt"}, "groups": {"by": "counts", "head": 5, "tail": 0}}
 DEBLORA = {"name": "deblora", "clusters": 3, "rho": 2, "strong": 2}
 
 
@@ -73,8 +74,9 @@ def test_a_run_measures_probes_and_its_own_head(values, tmp_path, method):
     assert gains if method != "frozen" else not np.any(gains)
 
 
-def test_saved_classifiers_give_the_predictions_of_the_run(values, tmp_path):
-    recipe = parse_recipe(values("lora"))
+@pytest.mark.parametrize("task", [{}, {"objective": {"loss": "reslt"}}, RESLT_OF_TWO_GROUPS])
+def test_saved_classifiers_give_the_predictions_of_the_run(values, tmp_path, task):
+    recipe = parse_recipe(values("lora", **task))
     execute(recipe, tmp_path / "run")
     saved = read_classifiers(tmp_path / "run")
     assert saved is not None

@@ -28,6 +28,12 @@ def test_a_row_of_logits_is_a_sample(loss, shape):
     assert head.combined(logits).shape == (2, 3)
 
 
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_reslt_has_a_branch_for_each_group(n_groups):
+    head = make_head(LongTailObjectiveConfig(loss="reslt"), 4, 3, n_groups=n_groups)
+    assert head(torch.randn(2, 4)).shape == (2, n_groups, 3)
+
+
 def test_branches_are_added_and_experts_averaged():
     logits = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     assert make_head(LongTailObjectiveConfig(loss="reslt"), 4, 2).combined(logits).tolist() == [[4.0, 6.0]]

@@ -1,9 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from eotune.core.errors import InputError
+from eotune.data.chips import cut_chips
+from eotune.data.scenes import write_dataset
 from eotune.tasks.long_tail import LongTailConfig, read_data
 
 
@@ -85,3 +89,26 @@ def test_groups_follow_the_training_counts(folder):
 def test_a_group_without_classes_is_left_out(folder):
     data = read_data(config(folder, imbalance_ratio=5, groups={"by": "counts", "head": 10, "tail": 1}), 0)
     assert list(data.groups) == ["head", "middle"]
+
+
+def test_chips_of_one_image_are_held_out_together(tmp_path):
+    data = write_dataset(tmp_path / "scenes", {"train": 8}, classes=("Harbour", "Parking"), size=64).parent
+    chips = cut_chips(data / "images", data / "labelTxt", tmp_path / "chips").path
+    sources = {row["image"]: row["source"] for row in map(json.loads, chips.read_text().splitlines())}
+    splits = read_data(config(tmp_path, train={"path": str(chips)}, validation=0.2, test=2), 0)
+    parts = [{sources[image] for image in part.images} for part in (splits.train, splits.validation, splits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == len(set(sources.values()))
+    assert all(part.counts().all() for part in (splits.train, splits.validation, splits.test))
+
+
+def test_a_class_of_one_source_cannot_be_divided(folder):
+    images = [f"{name}/{number:02}.png" for name in ("Forest", "Beach") for number in range(30)]
+    rows = [{"image": one, "label": one.split("/")[0], "source": "P0"} for one in images]
+    for number, row in enumerate(rows[:30]):
+        row["source"] = f"P{number % 7}"
+    file = folder / "labels.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        InputError, match=r"of the sources of class 'Beach' \(1\) none can be held out .*'source' out of"
+    ):
+        read_data(config(folder, train={"path": str(file)}), 0)

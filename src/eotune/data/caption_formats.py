@@ -43,6 +43,7 @@ class Record:
         captions: At least one, none empty.
         split: ``train``, ``val``, ``test`` or a name of the user's; None where the file has none.
         label: Its class, if given.
+        source: The larger image that it was cut from, if given; read of labelled images alone.
     """
 
     where: str
@@ -51,6 +52,7 @@ class Record:
     captions: tuple[str, ...]
     split: str | None
     label: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _karpathy_record(where: str, row: Mapping[str, Any]) -> Record:
             raw.append(value_of(sentence, "raw"))
         except RowError as error:
             raise RowError(f"sentences[{position}]: {error}") from None
-    return Record(where, _name(row, "imgid"), image, _captions(raw, image), split_of(row), label_of(row))
+    return Record(where, name_of(row, "imgid"), image, _captions(raw, image), split_of(row), label_of(row))
 
 
 def _flat_record(where: str, row: Mapping[str, Any]) -> Record:
@@ -218,7 +220,7 @@ def _flat_record(where: str, row: Mapping[str, Any]) -> Record:
         value = [value]
     if not isinstance(value, list):
         raise RowError(f"{key!r} is {kind_of(value)}; it must be text or a list of texts")
-    return Record(where, _name(row, "id"), image, _captions(value, image), split_of(row), label_of(row))
+    return Record(where, name_of(row, "id"), image, _captions(value, image), split_of(row), label_of(row))
 
 
 def _merge_images(parsed: Parsed) -> Parsed:
@@ -296,7 +298,8 @@ def label_of(row: Mapping[str, Any]) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-def _name(row: Mapping[str, Any], key: str) -> str | None:
+def name_of(row: Mapping[str, Any], key: str) -> str | None:
+    """Return the text or number under ``key``; None where there is none."""
     value = row.get(key)
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 

@@ -19,6 +19,7 @@ from eotune.data.caption_formats import (
     RowError,
     image_of,
     label_of,
+    name_of,
     parse_records,
     parse_rows,
     read_text,
@@ -43,6 +44,8 @@ class LabelledSet:
         images: Path of each, relative to ``root``.
         labels: Class of each, int64 ``(n,)``, into ``classes``.
         classes: The names; some may have no image.
+        origins: What each was cut from: its row's ``source``, or, without one, the image itself; None where no row has
+            one. Images of one origin may share pixels.
     """
 
     source: Path
@@ -50,6 +53,7 @@ class LabelledSet:
     images: tuple[str, ...]
     labels: np.ndarray
     classes: tuple[str, ...]
+    origins: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +69,9 @@ class LabelledSet:
     def subset(self, positions: Iterable[int]) -> "LabelledSet":
         """Return the images at these positions, in the order given; the classes stay."""
         chosen = np.fromiter(positions, np.int64)
-        return replace(self, images=tuple(self.images[one] for one in chosen), labels=self.labels[chosen])
+        origins = None if self.origins is None else tuple(self.origins[one] for one in chosen)
+        images = tuple(self.images[one] for one in chosen)
+        return replace(self, images=images, labels=self.labels[chosen], origins=origins)
 
 
 def read_labelled(
@@ -76,9 +82,9 @@ def read_labelled(
     Three layouts are known:
 
     - A folder whose sub-folders are the classes: ``Forest/a.png``, or ``train/Forest/a.png`` where ``split`` is given.
-    - ``.csv`` (or ``.tsv``) with a header that has ``image`` and ``label``, and perhaps ``split``.
+    - ``.csv`` (or ``.tsv``) with a header that has ``image`` and ``label``, and perhaps ``split`` and ``source``.
     - ``.jsonl`` or ``.json`` as :func:`~eotune.data.captions.read_captions` takes it, captions or not, with a
-      ``label`` (or ``label_name``) in each row.
+      ``label`` (or ``label_name``) in each row, and perhaps the ``source`` that it was cut from.
 
     Args:
         path: The folder or file.
@@ -117,7 +123,10 @@ def read_labelled(
         raise listed_error(str(path), problems, remedy="correct what is listed")
     position = {name: number for number, name in enumerate(names)}
     labels = np.array([position[_label(record)] for record in records], np.int64)
-    return LabelledSet(path, root, tuple(record.image for record in records), labels, tuple(names))
+    chosen = tuple(record.image for record in records)
+    cut = any(record.source for record in records)
+    origins = tuple(record.source or record.image for record in records) if cut else None
+    return LabelledSet(path, root, chosen, labels, tuple(names), origins)
 
 
 def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet, list[str]]:
@@ -196,7 +205,7 @@ def _record(kind: Format, where: str, row: Mapping[str, Any]) -> Record:
         raise RowError(f"'label' is {shown(value)}; it must be the name or the number of a class")
     if not label.strip():
         raise RowError("'label' is empty; it must be the name or the number of a class")
-    return Record(where, None, image_of(kind, row), (), split_of(row), label.strip())
+    return Record(where, None, image_of(kind, row), (), split_of(row), label.strip(), name_of(row, "source"))
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Seeded splits: at random, by group, by class, and by blocks of ground."""
+"""Seeded splits: at random, by group, by class, by both, and by blocks of ground."""
 
 import math
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from eotune.core.errors import InputError
-from eotune.core.seeds import derive_seed
+from eotune.core.seeds import derive_seed, generator
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -97,6 +97,53 @@ def stratified_split(
             part.extend(members[start : start + count])
             start += count
     return tuple(sorted(part) for part in parts)
+
+
+def hold_out_groups(labels: np.ndarray, groups: Sequence[Hashable], wanted: np.ndarray, seed: int) -> np.ndarray:
+    """Choose whole groups that together hold about a wanted number of items of each class.
+
+    Groups are looked at in a drawn order, and one is taken where that brings the numbers nearer to the wanted ones: the
+    sum over classes of the difference, as a share of what is wanted, falls. Then each class that still has no item gets
+    the group that keeps this sum lowest. Never is a class taken as a whole.
+
+    Args:
+        labels: Class of each item, int ``(n,)``.
+        groups: One key an item.
+        wanted: Items of each class, ``(c,)``, at least 1 for each class.
+        seed: Draws the order.
+
+    Returns:
+        Whether each item is chosen, bool ``(n,)``. A class whose items cannot be divided, since they are of one group
+        or lie only where another class would be taken as a whole, has none.
+
+    Example:
+        >>> labels, groups = np.array([0, 0, 1, 0, 1, 0, 0, 1]), ["a", "a", "a", "b", "b", "c", "c", "c"]
+        >>> hold_out_groups(labels, groups, np.array([1, 1]), seed=2).tolist()
+        [False, False, False, True, True, False, False, False]
+    """
+    keys = sorted(set(groups), key=str)
+    number = {key: position for position, key in enumerate(keys)}
+    group_of = np.array([number[key] for key in groups], np.int64)
+    counts = np.zeros((len(keys), len(wanted)), np.int64)  # of each group's items by class
+    np.add.at(counts, (group_of, labels), 1)
+    total, held, taken = counts.sum(axis=0), np.zeros(len(wanted), np.int64), np.zeros(len(keys), bool)
+    order = generator(seed, "held out groups").permutation(len(keys))
+
+    def gap(added: int) -> float:
+        return float((np.abs(held + counts[added] - wanted) / wanted).sum())
+
+    def fits(added: int) -> bool:
+        return bool((held + counts[added] < total)[total > 0].all())
+
+    for one in order.tolist():
+        if fits(one) and gap(one) < float((np.abs(held - wanted) / wanted).sum()):
+            taken[one], held = True, held + counts[one]
+    for label in np.argsort(total, kind="stable").tolist():
+        open_ones = [one for one in order.tolist() if counts[one, label] and not held[label] and fits(one)]
+        if open_ones:
+            best = min(open_ones, key=gap)
+            taken[best], held = True, held + counts[best]
+    return taken[group_of]
 
 
 def spatial_block_split(

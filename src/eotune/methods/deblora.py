@@ -11,7 +11,9 @@ import math
 from typing import Literal
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from eotune.clustering.debias import (
     calibrate,
@@ -40,7 +42,8 @@ class DebloraConfig(lora.LoraConfig):
         features: ``lora``: of the encoder that the first phase adapted; ``frozen``: of the pretrained one, without a
             first phase.
         first: Share of the epochs that the first phase takes.
-        start: Whether the second phase goes on from the first one's ``lora``, or from a ``fresh`` one.
+        start: Whether the second phase goes on from the first one's ``lora``, or from a ``fresh`` one, with all that
+            trains along as the pretrained model has it.
         clustering: ``kmeans`` with a minimum size; ``dbscan`` and ``hdbscan`` choose the number of clusters, and leave
             noise.
         clusters: K.
@@ -83,6 +86,17 @@ class Method(lora.Method):
     Config = DebloraConfig
     needs_labels = True
     config: DebloraConfig
+
+    def __init__(self, config: base.MethodConfig) -> None:
+        super().__init__(config)
+        self._untrained: dict[str, Tensor] = {}
+
+    def apply(self, encoder: Encoder, *, seed: int) -> None:
+        """Apply LoRA; where the second phase starts afresh, keep what trains as it is now."""
+        super().apply(encoder, seed=seed)
+        if self.config.start == "fresh":
+            trained = base.trained_parameters(encoder)
+            self._untrained = {name: parameter.detach().clone() for name, parameter in trained.items()}
 
     def phases(self) -> tuple[base.Phase, ...]:
         """Return both phases; features of the pretrained encoder need no first one."""
@@ -151,11 +165,14 @@ class Method(lora.Method):
         return clusters, np.array(means, np.float64).reshape(len(means), values.shape[1])
 
     def _restart(self, encoder: Encoder) -> None:
-        """Put the weights of LoRA back to fresh ones."""
+        """Put all that trains back as it was before the first phase, and draw LoRA's weights anew."""
         from peft.tuners.lora import LoraLayer
 
         if self.origin is None:
             raise ValueError("method.apply(encoder) comes first")
+        with torch.no_grad():
+            for name, parameter in base.trained_parameters(encoder).items():
+                parameter.copy_(self._untrained[name])
         with base.seeded(derive_seed(self.origin.seed, "fresh")):
             for module in encoder.modules():
                 if isinstance(module, LoraLayer):

@@ -1,6 +1,7 @@
 """LIFT: lightweight fine-tuning for long tails (Shi et al., arXiv 2309.10019).
 
-AdaptFormer modules, trained by the logit-adjusted loss with a cosine classifier that starts from what the classes mean.
+AdaptFormer modules, whose scale is learned layer by layer from 1, trained by the logit-adjusted loss with a cosine
+classifier that starts from what the classes mean.
 The source starts it from text embeddings of the class names; here it starts from the means of the training features,
 which every image encoder has. Its test-time ensembling, an average over five crops, is a setting of the task
 (``five_crops``): any method may have it.
@@ -12,9 +13,14 @@ from eotune.methods import adaptformer, base
 
 
 class LiftConfig(adaptformer.AdaptformerConfig):
-    """Settings of LIFT: those of AdaptFormer."""
+    """Settings of LIFT: those of AdaptFormer.
+
+    Attributes:
+        scale: ``learned``, as in the released code: one a layer, from 1; or a number.
+    """
 
     name: Literal["lift"] = "lift"  # type: ignore[assignment]
+    scale: float | Literal["learned"] = "learned"
 
 
 class Method(adaptformer.Method):

@@ -114,7 +114,8 @@ def _probe(description: Description, arrays: Mapping[str, np.ndarray], l2: float
 def _head(description: Description, arrays: Mapping[str, Any], source: Path) -> Head:
     import torch
 
-    head = make_head(description.objective, description.dim, len(description.classes))
+    branches = sum(name.startswith("scores.branches.") and name.endswith(".weight") for name in arrays)  # of ResLT
+    head = make_head(description.objective, description.dim, len(description.classes), n_groups=branches)
     try:
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     except RuntimeError:

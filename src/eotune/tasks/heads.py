@@ -56,11 +56,17 @@ class Classifier(nn.Module):
         return ClassOutput(features, self.head(features))
 
 
-def make_head(config: LongTailObjectiveConfig, dim: int, n_classes: int) -> Head:
+def make_head(config: LongTailObjectiveConfig, dim: int, n_classes: int, *, n_groups: int = 3) -> Head:
     """Return the head that an objective wants, at its start.
 
     A linear head starts at zero: every class is as likely, and no feature matters yet. The others start from torch's
     global generator.
+
+    Args:
+        config: Names the loss and the head.
+        dim: Width of the features.
+        n_classes: c.
+        n_groups: Of head, middle and tail, how many have classes: ResLT has a branch for each.
 
     Example:
         >>> make_head(LongTailObjectiveConfig(), 4, 3)(torch.ones(2, 4)).tolist()
@@ -69,7 +75,7 @@ def make_head(config: LongTailObjectiveConfig, dim: int, n_classes: int) -> Head
         torch.Size([2, 3, 3])
     """
     if config.loss == "reslt":
-        return Head(ResLTHead(dim, n_classes), added=True)
+        return Head(ResLTHead(dim, n_classes, n_groups=n_groups), added=True)
     if config.loss == "sade":
         return Head(SADEHead(dim, n_classes))
     if config.head == "cosine":

@@ -13,6 +13,7 @@ from eotune.core.seeds import derive_seed, generator
 from eotune.data.band_statistics import BandInput
 from eotune.data.labelled import LabelledSet, read_labelled
 from eotune.data.long_tail import GroupRule, class_groups, long_tail_subset
+from eotune.data.splits import hold_out_groups
 
 
 class LabelledData(Config):
@@ -44,7 +45,8 @@ class LongTailConfig(Config):
     Attributes:
         train: Trained on.
         validation: Chooses the best epoch and the probes' strength: a set, the number of training images of each class
-            to hold out for it, or their share.
+            to hold out for it, or their share. Of images that name the ``source`` they were cut from, whole sources
+            are held out, which meet these numbers as nearly as they can.
         test: Read once, at the end: a set, or the number of training images of each class to hold out for it.
         split_seed: Of what is held out; not the run's, so that every seed is tested on the same images.
         imbalance_ratio: Make the training set long-tailed: the largest class has this many times the images of the
@@ -154,17 +156,39 @@ def _long_tailed(train: LabelledSet, config: LongTailConfig, seed: int) -> Label
 def _held_out(labelled: LabelledSet, amount: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
     """Return what stays and what is held out: a number of images of each class, or a share, rounded, at least one.
 
+    Images cut from one source stay together, since they may share pixels: the numbers are then met as nearly as whole
+    sources allow.
+
     Raises:
-        InputError: A class would have none left.
+        InputError: A class would have none left, or its images are all of one source.
     """
-    held = np.zeros(len(labelled), bool)
-    for label, name in enumerate(labelled.classes):
-        members = np.flatnonzero(labelled.labels == label)
-        count = amount if isinstance(amount, int) else max(1, round(amount * len(members)))
-        if count >= len(members):
+    counts = labelled.counts()
+    wanted = np.array([amount if isinstance(amount, int) else max(1, round(amount * count)) for count in counts])
+    for name, count, number in zip(labelled.classes, counts, wanted, strict=True):
+        if number >= count:
             raise InputError(
-                f"{labelled.source}: class {shown(name)} has {len(members)} images; {count} cannot be held out",
+                f"{labelled.source}: class {shown(name)} has {count} images; {number} cannot be held out",
                 remedy="hold out fewer, or give a set of its own",
             )
-        held[generator(seed, "held out", name).permutation(members)[:count]] = True
+    if labelled.origins is not None:
+        held = hold_out_groups(labelled.labels, labelled.origins, wanted, seed)
+        _refuse_undivided(labelled, held)
+    else:
+        held = np.zeros(len(labelled), bool)
+        for label, name in enumerate(labelled.classes):
+            members = np.flatnonzero(labelled.labels == label)
+            held[generator(seed, "held out", name).permutation(members)[: wanted[label]]] = True
     return tuple(labelled.subset(np.flatnonzero(chosen)) for chosen in (~held, held))  # type: ignore[return-value]
+
+
+def _refuse_undivided(labelled: LabelledSet, held: np.ndarray) -> None:
+    """Raise where whole sources leave a class without an image that is held out."""
+    for label, name in enumerate(labelled.classes):
+        members = labelled.labels == label
+        if not held[members].any():
+            sources = {origin for origin, inside in zip(labelled.origins or (), members, strict=True) if inside}
+            raise InputError(
+                f"{labelled.source}: of the sources of class {shown(name)} ({len(sources)}) none can be held out "
+                "without the last images of a class",
+                remedy="give a set of its own; or take 'source' out of the file if its images share no pixels",
+            )

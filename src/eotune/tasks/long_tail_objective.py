@@ -26,11 +26,11 @@ class LongTailObjectiveConfig(Config):
             (arXiv 2101.10633) and ``sade`` (arXiv 2107.09249) bring their own heads.
         tau: Strength of the logit adjustment.
         beta: Of the effective number; 0 weighs samples alike, 1 by inverse frequency.
-        branches: Weight of ResLT's single branches beside their sum.
+        branches: Weight of ResLT's single branches beside their sum; the released scripts have 0.99 for ImageNet-LT.
         inverted: Strength of SADE's third expert.
         head: ``linear``, or ``cosine``: normalised features against normalised class vectors.
         head_start: ``zero``, or the ``class_means`` of the training features.
-        sampling: Each image once an epoch, or each class as often.
+        sampling: Each image once an epoch, or each class as often; losses that go by class sizes then find equal ones.
         augment: Whether training images are varied as the recipe says; targets are features of images as they are.
         distance: Between features and targets, where the phase has targets: ``squared``, or the ``norm``.
         task_weight: Of the loss towards the labels, where the phase has targets.
@@ -41,7 +41,7 @@ class LongTailObjectiveConfig(Config):
     )
     tau: float = Field(default=1.0, ge=0)
     beta: float = Field(default=0.999, ge=0, le=1)
-    branches: float = Field(default=0.85, ge=0, le=1)
+    branches: float = Field(default=0.99, ge=0, le=1)
     inverted: float = Field(default=2.0, ge=0)
     head: Literal["linear", "cosine"] = "linear"
     head_start: Literal["zero", "class_means"] = "zero"
@@ -69,7 +69,8 @@ class LongTailObjective:
 
     Args:
         config: Which loss.
-        counts: ``(c,)`` training images of each class.
+        counts: ``(c,)`` training images of each class. Losses go by the shares of the samples drawn: with balanced
+            sampling those of all classes that have images are equal, and there is nothing left to correct.
         groups: Classes of head, middle and tail; ResLT has a branch for each.
         targets: ``(n, d)`` where the features of the training images are to go; None where labels alone count.
 
@@ -88,7 +89,7 @@ class LongTailObjective:
         targets: np.ndarray | None = None,
     ) -> None:
         self.config = config
-        self.counts = counts
+        self.counts = (counts > 0).astype(np.int64) if config.sampling == "balanced" else counts
         self.groups = [group for group in groups if len(group)]
         self.targets = None if targets is None else torch.from_numpy(targets)
 

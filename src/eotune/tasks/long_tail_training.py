@@ -138,7 +138,8 @@ class LongTailTraining:
     def _classifier(self, objective: LongTailObjectiveConfig) -> Classifier:
         """Return the encoder with a head at its start."""
         with seeded(self.seed, "head"):
-            head = make_head(objective, self.encoder.dim, len(self.data.train.classes))
+            n_classes, n_groups = len(self.data.train.classes), len(self.data.groups)
+            head = make_head(objective, self.encoder.dim, n_classes, n_groups=n_groups)
         if objective.head_start == "class_means":
             start_from_means(head, self._class_means(self.features("train")))
         self._of_head = [parameter for parameter in head.parameters() if parameter.requires_grad]
