@@ -135,6 +135,14 @@ def test_a_folder_of_files_goes_on_after_its_subset_was_written(samples, tmp_pat
     assert [path.name for path in first] == [path.name for path in second]
 
 
+def test_exact_duplicates_alone_need_no_embedding(samples, tmp_path, computed):
+    write(samples, [*map(record, range(QUESTIONS)), record(5, id="s")])
+    chosen = config(samples, strategy={"name": "random"}, near=None, keep=1)
+    assert select(chosen, tmp_path / "out")["counts"] == {"kept": QUESTIONS, "exact-duplicate": 1}
+    assert set(computed()) == {"ReadImages"}
+    assert [step["step"] for step in plan(chosen)["steps"]] == ["images"]
+
+
 def test_a_choice_that_another_run_shares_stays_worth_taking_over(samples, tmp_path, computed):
     workshop = Workshop()
     for run, keep in (("a", "1/3"), ("b", "1/3"), ("c", "1/2")):

@@ -163,8 +163,9 @@ def checked_strategy(config: SelectionConfig) -> Strategy:
 
 
 def embeds_texts(config: SelectionConfig, strategy: Strategy) -> bool:
-    """Return whether a selection embeds the texts of all samples."""
-    return config.first_cut or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
+    """Return whether a selection embeds the texts of all samples: exact duplicates are found without."""
+    cuts_by_texts = config.first_cut and (config.near is not None or config.smallest_cluster > 1)
+    return cuts_by_texts or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
 
 
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
@@ -186,12 +187,12 @@ def _first_cut(
     """Return why each sample is dropped (``KEPT`` where it is not), and what a duplicate stands behind."""
     n = len(labels)
     dropped, behind = np.full(n, Reason.KEPT, np.uint8), np.full(n, -1, np.int64)
-    if not config.first_cut or vectors is None:
+    if not config.first_cut:
         return dropped, behind
     exact = exact_duplicates(_keys(config, stages, digests), ranks)
     dropped[exact >= 0] = Reason.EXACT_DUPLICATE
     behind[exact >= 0] = exact[exact >= 0]
-    if config.near is not None:
+    if config.near is not None and vectors is not None:
         # Texts alone are compared: a record that says something else beside its text is no duplicate.
         groups = _grouped(labels, stages.beside(n), *([] if config.duplicates_of == "any" else [images]))
         which = (exact < 0) & (labels >= 0)
