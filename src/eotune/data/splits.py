@@ -129,19 +129,19 @@ def hold_out_groups(labels: np.ndarray, groups: Sequence[Hashable], wanted: np.n
     total, held, taken = counts.sum(axis=0), np.zeros(len(wanted), np.int64), np.zeros(len(keys), bool)
     order = generator(seed, "held out groups").permutation(len(keys))
 
-    def gap(added: int) -> float:
-        return float((np.abs(held + counts[added] - wanted) / wanted).sum())
+    def gap(numbers: np.ndarray) -> float:
+        return float((np.abs(numbers - wanted) / wanted).sum())
 
     def fits(added: int) -> bool:
         return bool((held + counts[added] < total)[total > 0].all())
 
     for one in order.tolist():
-        if fits(one) and gap(one) < float((np.abs(held - wanted) / wanted).sum()):
+        if fits(one) and gap(held + counts[one]) < gap(held):
             taken[one], held = True, held + counts[one]
     for label in np.argsort(total, kind="stable").tolist():
         open_ones = [one for one in order.tolist() if counts[one, label] and not held[label] and fits(one)]
         if open_ones:
-            best = min(open_ones, key=gap)
+            best = min(open_ones, key=lambda one: gap(held + counts[one]))
             taken[best], held = True, held + counts[best]
     return taken[group_of]
 

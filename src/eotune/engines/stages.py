@@ -175,8 +175,7 @@ def usable(stage: Stage, made: Path, source: Path) -> float:
         made: The other's folder; it may be missing.
         source: Folder of the finished stage that this one is made from.
     """
-    manifest = made / MANIFEST
-    if stage.out.exists() or not manifest.is_file() or _changes(read_json(manifest), stage.name, stage.settings):
+    if not _is_made(stage, made):
         return 0.0
     pairs = [(shard_info(shard_path(made, index)), _info(path)) for index, path in enumerate(shard_paths(source))]
     matching = sum(info is not None and info.source == rows.digest for info, rows in pairs)
@@ -192,12 +191,19 @@ def take_over(stage: Stage, made: Path) -> bool:
         stage: Where it goes, and what it must be.
         made: The other's folder; it may be missing.
     """
-    manifest = made / MANIFEST
-    if stage.out.exists() or not manifest.is_file() or _changes(read_json(manifest), stage.name, stage.settings):
+    if not _is_made(stage, made):
         return False
     with new_directory(stage.out) as temporary:
         shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     return True
+
+
+def _is_made(stage: Stage, made: Path) -> bool:
+    """Return whether another folder holds a stage, by its name and settings, that is not begun in its own."""
+    manifest = made / MANIFEST
+    return (
+        not stage.out.exists() and manifest.is_file() and not _changes(read_json(manifest), stage.name, stage.settings)
+    )
 
 
 def _computed(

@@ -75,11 +75,10 @@ def _plane(content: bytes, kind: str, width: int) -> np.ndarray:
     vectors = np.frombuffer(content, kind).reshape(-1, width)
     if not np.ptp(vectors, axis=0).any():  # a collapsed model: one point, without the components to start from
         plane = np.zeros((len(vectors), 2), np.float32)
-        plane.setflags(write=False)
-        return plane
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    # Half of the usual iterations: of some hundred points they leave the divergence within 2 % of where all would.
-    tsne = TSNE(metric="cosine", init="pca", perplexity=perplexity, max_iter=500, random_state=0, n_jobs=1)
-    plane = tsne.fit_transform(vectors)
+    else:
+        perplexity = min(30.0, (len(vectors) - 1) / 3)
+        # Half of the usual iterations: of some hundred points they leave the divergence within 2 % of where all would.
+        tsne = TSNE(metric="cosine", init="pca", perplexity=perplexity, max_iter=500, random_state=0, n_jobs=1)
+        plane = tsne.fit_transform(vectors)
     plane.setflags(write=False)
     return plane

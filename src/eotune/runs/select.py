@@ -106,7 +106,7 @@ def select(
 
 
 def _finished(source: InstructionSource, out: Path, *, xcomposer: bool) -> dict[str, Any]:
-    """Return the summary of a selection that is finished, after writing what is asked for now and was not then."""
+    """Return the summary of a finished selection; a file that is wanted and was not then is written."""
     summary: dict[str, Any] = read_json(out / SUMMARY)
     if xcomposer and "xcomposer" not in summary["files"]:
         table = pq.read_table(out / TABLE, columns=["row", "kept"])

@@ -12,7 +12,7 @@ from eotune.selection.config import SelectionConfig
 from eotune.selection.pipeline import checked_strategy, embeds_texts
 from eotune.selection.quotas import total_kept
 from eotune.selection.samples import open_samples, sample_tables
-from eotune.selection.stages import RESCORED, SCORES, score_config
+from eotune.selection.stages import SCORES, redrawn_scores, score_config
 from eotune.selection.workers import EmbedTexts, ReadImages, ScorePairs
 
 _PROBE = 32  # samples that are timed
@@ -56,14 +56,16 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
             add("texts", _seconds_each(texts, probe), n)
             dim = texts.encoder.dim
             add("clusters", _SLOWER * dim)
+        redrawn = config.stability is not None and config.encoder is not None
+        each = {
+            column: _seconds_each(ScorePairs(score_config(config, source, column)), probe)
+            for column in sorted((strategy.needs & SCORES) | ({"perturbation"} if redrawn else set()))
+        }
         for column in sorted(strategy.needs & SCORES):
-            if config.encoder is not None:
-                passes = n * (1 + config.repeats) if column == "perturbation" else n
-                add(column, _seconds_each(ScorePairs(score_config(config, source, column)), probe), passes)
-        if config.stability is not None and config.encoder is not None:
-            again = len(RESCORED) * min(config.stability, n)
-            each = _seconds_each(ScorePairs(score_config(config, source, "perturbation")), probe)
-            add("stability", each, again * (1 + config.repeats), again)
+            add(column, each[column], n * (1 + config.repeats) if column == "perturbation" else n)
+        if config.stability is not None and redrawn:
+            rows = len(redrawn_scores(score_config(config, source, "perturbation"))) * min(config.stability, n)
+            add("stability", each["perturbation"], rows * (1 + config.repeats), rows)
     disk = n * (_TEXT_BYTES + 2 * 2 * dim + 100) / 2**20  # embeddings stand in shards and in one matrix
     return {
         "samples": n, "bad": bad, "keep": total_kept(config.keep, n), "steps": steps,

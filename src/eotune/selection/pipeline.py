@@ -44,7 +44,6 @@ class Chosen:
         total: How many were asked for.
         rankings: How alike the perturbation's rankings are by other seeds and numbers of words; None where not asked.
         separation: What each number of clusters was worth.
-        seconds: Of each step, this process's share.
         length_correlation: Spearman's of an encoder's score and the number of words; None where no encoder scored, NaN
             where all scores or all lengths are equal.
     """
@@ -57,7 +56,6 @@ class Chosen:
     result: SelectionResult
     total: int
     separation: tuple[Separation, ...]
-    seconds: dict[str, float]
     rankings: Stability | None = None
     length_correlation: float | None = None
 
@@ -71,13 +69,13 @@ class Chosen:
         return {Reason(number).label: int(count) for number, count in zip(numbers, counts, strict=True)}
 
 
-def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float] | None = None) -> Chosen:
+def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -> Chosen:
     """Run the stages that are not done, and decide.
 
     Args:
         config: What to choose by.
         stages: Where stages are kept.
-        seconds: Gets the time of each step, also of one that fails.
+        seconds: Gets the time of each step in this process, also of one that fails.
 
     Raises:
         InputError: The set, the encoders or the strategy are wrong.
@@ -85,7 +83,6 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float] | 
     """
     strategy = checked_strategy(config)
     wants_texts = embeds_texts(config, strategy)
-    seconds = {} if seconds is None else seconds
     clock = functools.partial(_timed, seconds)
     with clock("read"):
         samples = stages.samples()
@@ -130,8 +127,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float] | 
     result = SelectionResult(result.kept, reason, result.score)
     by_length = _length_correlation(result.score, stages) if scores else None
     return Chosen(
-        samples.ids, samples.rows, labels, images, duplicate_of, result, total, clusters.table, seconds, rankings,
-        by_length,
+        samples.ids, samples.rows, labels, images, duplicate_of, result, total, clusters.table, rankings, by_length,
     )  # fmt: skip
 
 

@@ -26,8 +26,7 @@ from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScoreP
 SHARD_SIZE = 4096
 SCORES = frozenset({"perturbation", "similarity"})  # columns that an encoder of pairs gives
 _REDRAWN = "redrawn"
-# What the ranking is looked at with: so many words, or a seed so much higher.
-RESCORED = (("n", 1), ("n", 2), ("n", 3), ("n", 4), ("seed", 1), ("seed", 2))
+_WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
 
@@ -206,12 +205,10 @@ class Stages:
         part[drawn] = True
         self._write_part(_REDRAWN, part)
         score = score_config(config, self.source, "perturbation")
-        found = {}
-        for setting, value in RESCORED:
-            one = replace(score, words=value) if setting == "n" else replace(score, seed=config.seed + value)
-            name = f"n={value}" if setting == "n" else f"seed {one.seed}"
-            found[name] = self._scored(f"{_REDRAWN}-{name.replace(' ', '-')}", _REDRAWN, one, len(available))
-        return found
+        return {
+            name: self._scored(f"{_REDRAWN}-{name.replace(' ', '-')}", _REDRAWN, one, len(available))
+            for name, one in redrawn_scores(score).items()
+        }
 
     def failures(self) -> Iterator[tuple[str, str, str]]:
         """Yield (stage, id, reason) of every row that a stage could not compute."""
@@ -239,8 +236,9 @@ class Stages:
         stage = Stage(name, self.folder / name, settings)
         rows = self.folder / source
         worth = {other: share for other in self.others if (share := usable(stage, other / name, rows))}
-        made = max(worth, key=lambda other: worth[other], default=None)
-        if made is not None and take_over(stage, made / name):
+        if worth:
+            made = max(worth, key=lambda other: worth[other])
+            take_over(stage, made / name)
             self.taken_over["stability" if source == _REDRAWN else name] = made, worth[made]
         return map_shards(self.engine, worker, config, rows, stage)
 
@@ -273,6 +271,12 @@ def score_config(config: SelectionConfig, source: InstructionSource, column: str
         column, root, config.encoder, config.pool, config.normalize, config.precision, config.words, config.repeats,
         config.seed,
     )  # fmt: skip
+
+
+def redrawn_scores(score: ScoreConfig) -> dict[str, ScoreConfig]:
+    """Return the scores, by name, that tell how far a ranking is chance: other numbers of words, and other seeds."""
+    by_words = {f"n={words}": replace(score, words=words) for words in _WORDS}
+    return by_words | {f"seed {score.seed + more}": replace(score, seed=score.seed + more) for more in (1, 2)}
 
 
 class _Rows:
