@@ -66,6 +66,46 @@ def test_decimated_reading_averages_and_leaves_nodata_out(geotiff):
     np.testing.assert_array_equal(small[..., 4:], 20)
 
 
+def overlaps(n, m):
+    """(m, n): how much of each of n pixels lies in each of m larger ones."""
+    large, small = np.arange(m)[:, None] * n / m, np.arange(n)
+    return np.clip(np.minimum(small + 1, large + n / m) - np.maximum(small, large), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [(-9999.0, "by us"), (-9999.0, "by a tag"), (np.nan, "by a tag"), (np.nan, "")]
+)
+@pytest.mark.parametrize("side", [16, 13])
+def test_decimated_averages_leave_out_whatever_stands_for_no_data(geotiff, monkeypatch, missing, told, side):
+    monkeypatch.setattr(rasters, "_STRIP", 64 * 5)  # several strips, which end inside a larger pixel
+    random = np.random.default_rng(0)
+    values = random.normal(100, 5, (2, 48, 64)).astype(np.float32)
+    holes = random.random((2, 48, 64)) < 0.3
+    holes[:, :16, :16] = True
+    path = geotiff(np.where(holes, np.float32(missing), values), nodata=missing if told == "by a tag" else None)
+    small = read_bands(path, BandConfig(nodata=missing if told == "by us" else None), max_side=side)
+    down, across = overlaps(48, side), overlaps(64, small.shape[2]).T
+    weights = down @ ~holes @ across
+    expected = down @ np.where(holes, 0, values) @ across / np.where(weights > 1e-9, weights, np.nan)
+    assert np.isnan(small).any()
+    np.testing.assert_allclose(small, expected, rtol=1e-4)
+
+
+def test_a_border_of_zeros_does_not_darken_what_is_beside_it(geotiff):
+    values = np.full((1, 64, 64), 1000, np.uint16)
+    values[:, :5] = 0
+    small = read_bands(geotiff(values), BandConfig(nodata=0), max_side=16)
+    assert np.isnan(small[:, 0]).all()
+    np.testing.assert_array_equal(small[:, 1:], 1000)
+
+
+def test_values_beyond_float32_give_no_warning(geotiff, recwarn):
+    values = np.full((1, 4, 4), 7.0)
+    values[0, 0] = -1.7e308
+    assert np.nanmax(read_bands(geotiff(values, nodata=-1.7e308))) == 7
+    assert not recwarn
+
+
 def test_huge_rasters_are_read_decimated_unasked(geotiff, monkeypatch):
     monkeypatch.setattr(rasters, "_MAX_PIXELS", 100)
     assert read_bands(geotiff(np.ones((1, 40, 40), np.uint16))).shape == (1, 10, 10)

@@ -74,9 +74,27 @@ def test_the_temperature_minimises_the_likelihood(scale) -> None:
     assert loss(np.log(temperature)) <= expected.fun + 1e-12
 
 
-def test_data_that_decide_nothing_get_a_bound_or_1() -> None:
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_without_a_mistake_the_mean_confidence_is_that_of_one_in_n_plus_2(scale) -> None:
+    logits = scale * np.eye(5)[np.arange(20) % 5]
+    probabilities = calibrated_probabilities(logits, fit_temperature(logits, np.arange(20) % 5))
+    np.testing.assert_allclose(probabilities.max(axis=1), 21 / 22, rtol=1e-6)
+    unknown = np.concatenate([logits, np.full((20, 1), -np.inf)], axis=1)  # takes no part
+    assert fit_temperature(unknown, np.arange(20) % 5) == pytest.approx(fit_temperature(logits, np.arange(20) % 5))
+
+
+def test_without_a_mistake_flat_logits_are_calibrated() -> None:
+    """What the strongest of equally good probes gives: right on everything, and hardly sure of it."""
+    random = np.random.default_rng(0)
+    true = random.integers(0, 10, 400)
+    logits = 0.1 * np.eye(10)[true] + random.normal(scale=0.005, size=(400, 10))
+    probabilities = calibrated_probabilities(logits[200:], fit_temperature(logits[:200], true[:200]))
+    assert expected_calibration_error(probabilities, true[200:]) < 0.02
+
+
+def test_data_that_decide_nothing_get_a_bound() -> None:
     true = np.array([0, 1])
-    assert fit_temperature(5 * np.eye(2), true) == 1  # nothing wrong: how sure to be is not to be told
+    assert fit_temperature(np.ones((2, 1)), np.zeros(2, int)) == 100  # one class: nothing to be sure of
     assert fit_temperature(-5 * np.eye(2), true) == 100  # worse than a guess: as flat as allowed
     barely = np.array([[1e-3, 0.0]] * 99 + [[0.0, 1e-9]])
     assert fit_temperature(barely, np.zeros(100, int)) == 0.01

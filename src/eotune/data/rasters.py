@@ -31,6 +31,7 @@ _DRIVERS = {
 # Above this many pixels (4096 x 4096) a raster is read decimated even where nobody asks for it: no model sees more,
 # and as floats with their mask these are a gigabyte.
 _MAX_PIXELS = 2**24
+_STRIP = 2**22  # pixels of a band that are read at a time where they are averaged here
 
 # Of the names of a file's bands: the positions from 1 of those to read, or a line that says why there are none.
 BandChoice = Callable[[Sequence[Sequence[str]]], list[int] | str]
@@ -128,21 +129,10 @@ def load_source(
     Raises:
         InputError: A band is not there.
     """
-    from rasterio.enums import Resampling
-    from rasterio.windows import Window
-
     numbers = (choose or _choice(config, display))(_names(source))
     if isinstance(numbers, str):
         raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
-    _, _, width, height = window or (0, 0, source.width, source.height)
-    is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
-    data = source.read(
-        numbers,
-        out_shape=(len(numbers), *_decimated(height, width, max_side)),
-        masked=True,
-        window=Window(*window) if window else None,
-        resampling=Resampling.nearest if is_complex else Resampling.average,
-    )
+    data = _read(source, numbers, window or (0, 0, source.width, source.height), max_side, config.nodata)
     dtype = np.dtype(source.dtypes[numbers[0] - 1])
     scales = np.array([source.scales[number - 1] for number in numbers], np.float64)
     offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
@@ -272,12 +262,78 @@ def _decimated(height: int, width: int, max_side: int | None) -> tuple[int, int]
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
+def _read(
+    source: Any, numbers: list[int], window: tuple[int, int, int, int], max_side: int | None, nodata: float | None
+) -> Any:
+    """Return bands of a window as a masked array ``(c, h, w)``: decimated, averages of the pixels that hold data."""
+    from rasterio.enums import Resampling
+    from rasterio.windows import Window
+
+    _, _, width, height = window
+    shape = _decimated(height, width, max_side)
+    is_complex = source.dtypes[numbers[0] - 1].startswith("complex")
+    tagged = [source.nodatavals[number - 1] for number in numbers]
+    is_picked = shape == (height, width) or is_complex  # every value is one of the file's
+    if not is_picked and nodata is not None and any(value != nodata for value in tagged):
+        return _averages(source, numbers, window, shape, nodata)  # of what it does not tag, GDAL knows nothing
+    data = source.read(
+        numbers,
+        out_shape=(len(numbers), *shape),
+        masked=True,
+        window=Window(*window),
+        resampling=Resampling.nearest if is_complex else Resampling.average,
+    )
+    if is_picked:
+        return data if nodata is None else np.ma.masked_where(np.ma.getmaskarray(data) | (data.data == nodata), data)
+    if (np.ma.getmaskarray(data) | np.isfinite(data.data)).all():
+        return data
+    return _averages(source, numbers, window, shape, nodata)  # a NaN without a tag spoils every average it is part of
+
+
+def _averages(
+    source: Any,
+    numbers: list[int],
+    window: tuple[int, int, int, int],
+    shape: tuple[int, int],
+    nodata: float | None,
+) -> Any:
+    """Average the pixels that hold data, each by the share of it that lies in the larger pixel, strip by strip."""
+    from rasterio.windows import Window
+
+    column, row, width, height = window
+    down, across = _shares(height, shape[0]), _shares(width, shape[1]).T
+    totals = np.zeros((len(numbers), *shape))
+    weights = np.zeros_like(totals)
+    step = max(1, _STRIP // width)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        part = source.read(numbers, window=Window(column, row + start, width, stop - start), masked=True)
+        good = ~np.ma.getmaskarray(part) & np.isfinite(part.data)
+        if nodata is not None:
+            good &= part.data != nodata
+        values = np.where(good, part.data, 0).astype(np.float64)
+        for band in range(len(numbers)):
+            totals[band] += down[:, start:stop] @ (values[band] @ across)
+            weights[band] += down[:, start:stop] @ (good[band].astype(np.float64) @ across)
+    empty = weights < 1e-9
+    return np.ma.masked_array(totals / np.where(empty, 1, weights), empty)
+
+
+def _shares(n: int, m: int) -> Any:
+    """Return sparse ``(m, n)``: how much of each of n pixels lies in each of m larger ones that cover them."""
+    from scipy.sparse import csr_array
+
+    edges = np.unique(np.concatenate([np.arange(n + 1.0), np.arange(m + 1) * (n / m)]))
+    middles = (edges[:-1] + edges[1:]) / 2
+    large = np.minimum((middles * (m / n)).astype(int), m - 1)
+    return csr_array((np.diff(edges), (large, np.minimum(middles.astype(int), n - 1))), shape=(m, n))
+
+
 def _physical(data: Any, config: BandConfig, scales: np.ndarray | None, offsets: np.ndarray) -> np.ndarray:
     """Return float32 values, scaled and in decibels as asked, NaN where masked or not finite."""
     mask = np.ma.getmaskarray(data)
-    if config.nodata is not None:
-        mask = mask | (data.data == config.nodata)
-    values = np.abs(data.data) if np.iscomplexobj(data.data) else data.data  # a SAR image's phase is not shown
+    values = np.where(mask, 0, data.data)
+    values = np.abs(values) if np.iscomplexobj(values) else values  # a SAR image's phase is not shown
     if scales is not None:
         values = values * scales[:, None, None] + offsets[:, None, None]
     values = values.astype(np.float32)

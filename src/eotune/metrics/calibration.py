@@ -104,8 +104,8 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     found by bracketing between 0.01 and 100. Predictions do not change: T > 0 keeps the order of logits.
 
     Samples of a class whose logit is -inf (a probe's class without training samples) have likelihood 0 at any T and
-    are left out. Where no sample is predicted wrong, likelihood grows without bound as T falls to 0: such data cannot
-    tell how sure to be, and 1 is returned.
+    are left out. Where no sample is predicted wrong, likelihood grows without bound as T falls to 0; so there the truth
+    of n samples counts (n + 1) / (n + 2), as in Platt's targets (1999), and the other classes share the rest.
 
     Args:
         logits: ``(n, c)`` of validation samples that the classifier was not fitted on; -inf is allowed.
@@ -132,14 +132,16 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     logits, true = logits[possible], true[possible]
     if not len(true):
         raise InputError("no validation sample is of a class that the classifier knows")
-    right = logits[np.arange(len(true)), true]
+    known = np.isfinite(logits)
+    finite = np.where(known, logits, 0)
+    target = right = logits[np.arange(len(true)), true]
     if (right == logits.max(axis=1)).all():
-        return 1.0
-    finite = np.where(np.isfinite(logits), logits, 0)
+        others = (finite.sum(axis=1) - right) / np.maximum(known.sum(axis=1) - 1, 1)
+        target = right + (others - right) / (len(true) + 2)
 
     def slope(inverse: float) -> float:
         """Of the mean negative log-likelihood by 1/T: the logit expected less the logit of the truth."""
-        return float(((calibrated_probabilities(logits, 1 / inverse) * finite).sum(axis=1) - right).mean())
+        return float(((calibrated_probabilities(logits, 1 / inverse) * finite).sum(axis=1) - target).mean())
 
     if slope(1 / _HIGHEST) >= 0:  # no better than a guess: as flat as is allowed
         return _HIGHEST
