@@ -69,6 +69,27 @@ def test_files_of_older_releases_are_read(values, expected, tmp_path, models):
     assert transform.size == 32
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_dinov3s_file_is_followed_to_the_rounding_of_8_bits(nested, tmp_path, images):
+    mean, std = [0.430, 0.411, 0.296], [0.213, 0.156, 0.143]  # of its satellite weights
+    values = {"image_processor_type": "DINOv3ViTImageProcessorFast", "size": SQUARE, "resample": 2, "do_resize": True}
+    values |= {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    values |= {"image_mean": mean, "image_std": std}
+    values |= {"do_center_crop": None, "crop_size": None, "data_format": "channels_first", "device": None}
+    name, written = ("processor_config", {"image_processor": values}) if nested else ("preprocessor_config", values)
+    (tmp_path / f"{name}.json").write_text(json.dumps(written))
+    transform = read_transform(str(tmp_path), transformers.DINOv3ViTConfig(), native_size=32)
+    assert (transform.resize, transform.size, transform.mean) == ("squash", 32, tuple(mean))
+    for image in images:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+        resized = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear", antialias=True)[0]
+        theirs = (resized - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        ours = transform.normalise(torch.from_numpy(transform(image)))
+        steps = 255 * torch.tensor(std).view(3, 1, 1) * (ours - theirs).abs()  # Pillow rounds after each of two passes
+        assert steps.max() < 2
+        assert steps.mean() < 0.5
+
+
 def test_without_a_file_the_familys_rule_counts_at_the_models_size(tmp_path):
     transform = read_transform(str(tmp_path), transformers.CLIPConfig(), native_size=96)
     assert (transform.size, transform.resize, transform.interpolation) == (96, "shortest", "bicubic")

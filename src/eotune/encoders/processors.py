@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from eotune.core.errors import InputError
-from eotune.core.files import write_json
+from eotune.core.files import read_json, write_json
 from eotune.encoders.preprocess import ImageTransform
 from eotune.encoders.pretrained import find_file, first_line
 
@@ -33,10 +33,13 @@ def read_transform(source: str, config: Any, *, native_size: int) -> ImageTransf
     from transformers import AutoImageProcessor
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 
-    if any(find_file(source, name) for name in _FILES):
+    files = [path for name in _FILES if (path := find_file(source, name))]
+    if files:
         try:
             # Pillow's resizing, whatever is installed: torchvision's gives other pixels.
-            processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+            processor = _dinov3(files[0]) or AutoImageProcessor.from_pretrained(
+                source, backend="pil", trust_remote_code=False
+            )
         except Exception as error:  # transformers raises many kinds for a bad file
             raise InputError(
                 f"{source}: {_FILES[0]} cannot be read ({first_line(error)})",
@@ -50,6 +53,22 @@ def read_transform(source: str, config: Any, *, native_size: int) -> ImageTransf
             remedy="add the file that came with the model",
         )
     return transform_of(kinds["pil"](), source=source).at(native_size)
+
+
+def _dinov3(path: Path) -> Any:
+    """Return a processor with a DINOv3 file's values; None for other files.
+
+    Transformers has none for it without torchvision, where it resizes floats: up to one step of 8 bits from Pillow's.
+    """
+    from transformers import ViTImageProcessorPil
+    from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    values = read_json(path)
+    values = values.get("image_processor", values)
+    if not str(values.get("image_processor_type")).startswith("DINOv3ViTImageProcessor"):
+        return None
+    defaults = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
+    return ViTImageProcessorPil.from_dict(defaults | values)
 
 
 def transform_of(processor: Any, *, source: str, channels: int = 3) -> ImageTransform:
