@@ -237,6 +237,15 @@ def test_labels_in_files(folders, jsonl, tmp_path):
     assert {finding.kind for finding in report.warnings} == {"shared_images"}
 
 
+def test_chips_of_one_source_in_two_splits(folders, tmp_path):
+    folders("a.png", "b.png", "c.png", "d.png")
+    rows = ["a.png,ship,train,P1", "b.png,ship,train,P2", "c.png,ship,test,P2", "d.png,ship,test,P3"]
+    table = tmp_path / "classes/table.csv"
+    table.write_text("\n".join(["image,label,split,source", *rows]))
+    finding = found(check_files([table]))["shared_origins", ("table train", "table test")]
+    assert (finding.count, finding.total, finding.examples) == (1, 2, ("b.png = c.png",))
+
+
 @pytest.mark.parametrize("names", [(), ("a.png", "b.png")])
 def test_a_folder_without_classes(tmp_path, names):
     for name in names:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -52,6 +53,19 @@ def test_images_of_one_set_in_another(two_sets):
     assert report.examples["near_images"] == ("6.png = 9.png",)
     assert leaks(take_inventory(train), take_inventory(test)) == report
     assert json.loads(json.dumps(report.to_dict()))["shared_images"] == 3
+
+
+def test_images_cut_from_the_same_source(two_sets):
+    train, test = two_sets
+    cut = [replace(sample, origin=f"scene {i // 2}") for i, sample in enumerate(train.samples)]
+    first = replace(train, samples=tuple(cut[:5]))  # scenes 0, 0, 1, 1, 2
+    second = replace(train, samples=tuple(cut[5:9]))  # 2, 3, 3, 4
+    report = leaks(first, second)
+    assert report.shared_origins == 1
+    assert report.examples["shared_origins"] == ("4.png = 5.png",)
+    elsewhere = replace(test, samples=tuple(replace(sample, origin="scene 2") for sample in test.samples))
+    assert leaks(first, elsewhere).shared_origins == 0  # another folder's scene 2 is another scene
+    assert leaks(train, test).shared_origins == 0  # nothing says what it was cut from
 
 
 def test_copies_of_a_near_image_all_count(two_sets):

@@ -8,10 +8,14 @@ import torch
 from torch.nn.functional import conv2d, gelu, layer_norm, linear
 
 from eotune.core.errors import InputError
+from eotune.data.scenes import write_dataset
 from eotune.encoders import load, load_image
 from eotune.encoders.grouped import BANDS
 from eotune.encoders.mae_weights import sincos_positions
 from eotune.methods import create
+from eotune.runs.long_tail_job import LongTailJob
+from eotune.runs.recipe import parse_recipe
+from eotune.runs.workshop import Workshop
 
 WIDTH, HEADS, DEPTH, PATCH, GRID = 128, 2, 2, 8, 4
 PUBLISHED = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
@@ -219,6 +223,27 @@ def test_another_checkpoint_is_refused_in_one_line(saved, state, says):
     with pytest.raises(InputError, match=says) as caught:
         load_image(f"satmae:{saved(state)}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [BANDS, [f"b{name.lstrip('B0').lower()}" for name in BANDS], map(str, range(2, 12))])
+def test_bands_are_known_by_earth_engines_names_and_by_number(saved, given):
+    assert load_image(f"satmae:{saved(grouped_state())}", bands=list(given)).channels == 10
+
+
+@pytest.mark.parametrize("scaling", ["sigma", "percentile"])
+def test_a_run_leaves_the_scale_it_was_pretrained_with(saved, tmp_path, capsys, scaling):
+    counts = {"train": 2, "validation": 1, "test": 1}
+    scenes = write_dataset(
+        tmp_path / "scenes", counts, classes=("Forest", "Harbour"), size=32, spectrum="multispectral"
+    )
+    splits = {split: {"path": str(scenes), "split": split} for split in counts}
+    recipe = parse_recipe({
+        "name": "ten-bands", "task": {"name": "long_tail", **splits, "bands": {"bands": BANDS, "scaling": scaling}},
+        "encoder": {"name": f"satmae:{saved(grouped_state())}"}, "method": {"name": "frozen"},
+    })  # fmt: skip
+    encoder = LongTailJob(recipe, Workshop()).encoder()
+    assert (encoder.transform.mean, encoder.transform.std) == ((0.0,) * 10, (1.0,) * 10)
+    assert ("was pretrained with sigma" in capsys.readouterr().err) == (scaling == "percentile")
 
 
 def test_other_names_are_refused(saved, tmp_path):

@@ -23,6 +23,7 @@ class CaptionSample:
         captions: At least one; repeats are kept, as the published sets have them.
         split: ``train``, ``val``, ``test`` or a name of the user's; None where the file gives none.
         label: Its class, if the file gives one.
+        origin: What it was cut from, for images of which some name their ``source``.
     """
 
     id: str
@@ -30,6 +31,7 @@ class CaptionSample:
     captions: tuple[str, ...]
     split: str | None = None
     label: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from eotune.data.check_report import CheckReport, Finding, PartCounts
 from eotune.data.duplicates import equal_groups, near_caption_pairs, near_image_pairs
 from eotune.data.inventory import Inventory, take_inventory
 from eotune.data.labelled import is_table, scan_labelled
-from eotune.data.leaks import LONG_CAPTION, LeakReport, is_long, leaks, shared_images
+from eotune.data.leaks import LONG_CAPTION, LeakReport, is_long, leaks, shared_images, shared_origins
 
 __all__ = ["CheckReport", "LeakReport", "check_captions", "check_files", "leaks"]
 
@@ -96,6 +96,9 @@ def _scan(path: Path, images: Path | None) -> tuple[CaptionSet, list[str]]:
         if len(labelled):
             return labelled, others
     return captions, problems
+
+
+_CUT = "are cut from the same source as one of the former"
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ def _between(a: _Part, b: _Part, near: Mapping[str, set[str]]) -> Iterator[Findi
     for kind, pairs, message in (
         ("shared_images", equal, "stand in the former, pixel for pixel"),
         ("near_shared_images", alike, "look the same as one of the former"),
+        ("shared_origins", shared_origins(a.inventory.captions, b.inventory.captions), _CUT),
     ):
         if pairs:
             names = [f"{a.image(i)} = {b.image(j)}" for i, j in pairs]

@@ -124,9 +124,7 @@ def read_labelled(
     position = {name: number for number, name in enumerate(names)}
     labels = np.array([position[_label(record)] for record in records], np.int64)
     chosen = tuple(record.image for record in records)
-    cut = any(record.source for record in records)
-    origins = tuple(record.source or record.image for record in records) if cut else None
-    return LabelledSet(path, root, chosen, labels, tuple(names), origins)
+    return LabelledSet(path, root, chosen, labels, tuple(names), _origins(records))
 
 
 def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet, list[str]]:
@@ -150,7 +148,11 @@ def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet
             raise listed_error(str(path), problems, remedy="make a sub-folder for each class")
     else:
         root, records, problems = checked_records(path, _parse(path), images=images, split=None, check_files=True)
-    samples = (CaptionSample(one.image, one.image, (), one.split, one.label) for one in records)
+    origins = _origins(records) or [None] * len(records)
+    samples = (
+        CaptionSample(one.image, one.image, (), one.split, one.label, origin)
+        for one, origin in zip(records, origins, strict=True)
+    )
     return CaptionSet(path, root, tuple(samples), "list"), problems
 
 
@@ -171,6 +173,12 @@ def _all_splits(path: Path) -> tuple[list[Record], list[str]]:
         records += [replace(one, image=f"{name}/{one.image}", split=split_name(name)) for one in found]
         problems += [f"{name}/{problem}" for problem in wrong]
     return records, problems
+
+
+def _origins(records: Sequence[Record]) -> tuple[str, ...] | None:
+    if not any(record.source for record in records):
+        return None
+    return tuple(record.source or record.image for record in records)
 
 
 def _label(record: Record) -> str:

@@ -21,6 +21,7 @@ class LeakReport:
         images: Number of images of b.
         shared_images: Images of b that stand in a pixel for pixel.
         near_images: Further images of b that look the same as one of a.
+        shared_origins: Images of b that were cut from one that images of a were cut from too.
         shared_captions: Different captions, case and punctuation aside, in both.
         images_with_shared_caption: Images of b with at least one caption that stands in a.
         shared_long_captions: Likewise, captions of eight words and more only.
@@ -31,6 +32,7 @@ class LeakReport:
     images: int
     shared_images: int
     near_images: int
+    shared_origins: int
     shared_captions: int
     images_with_shared_caption: int
     shared_long_captions: int
@@ -54,6 +56,7 @@ def leaks(a: CaptionSet | Inventory, b: CaptionSet | Inventory) -> LeakReport:
     first = a if isinstance(a, Inventory) else take_inventory(a)
     second = b if isinstance(b, Inventory) else take_inventory(b)
     equal, near = shared_images(first, second)
+    cut = shared_origins(first.captions, second.captions)
     texts = {text for captions in first.texts for text in captions}
     shared = [{text for text in captions if text in texts} for captions in second.texts]
     long = [{text for text in found if is_long(text)} for found in shared]
@@ -61,6 +64,7 @@ def leaks(a: CaptionSet | Inventory, b: CaptionSet | Inventory) -> LeakReport:
         images=len(second.texts),
         shared_images=len({j for _, j in equal}),
         near_images=len({j for _, j in near}),
+        shared_origins=len(cut),
         shared_captions=len(set().union(*shared)),
         images_with_shared_caption=sum(map(bool, shared)),
         shared_long_captions=len(set().union(*long)),
@@ -68,6 +72,7 @@ def leaks(a: CaptionSet | Inventory, b: CaptionSet | Inventory) -> LeakReport:
         examples={
             "shared_images": _image_examples(first, second, equal),
             "near_images": _image_examples(first, second, near),
+            "shared_origins": _image_examples(first, second, cut),
             "shared_long_captions": tuple(sorted(set().union(*long))[:_EXAMPLES]),
         },
     )
@@ -99,6 +104,21 @@ def shared_images(first: Inventory, second: Inventory) -> tuple[list[tuple[int, 
         if one in by_pixels and other in positions:  # both orders cannot be: the first set leads the pool
             near += [(by_pixels[one], position) for position in positions[other]]
     return equal, sorted(near)
+
+
+def shared_origins(first: CaptionSet, second: CaptionSet) -> list[tuple[int, int]]:
+    """Return (i, j) where image j of the second was cut from what image i of the first was; each j once.
+
+    Sets that lie in different folders share nothing: their sources may have equal names, as DOTA's splits have.
+    """
+    if first.root != second.root:
+        return []
+    known: dict[str, int] = {}
+    for position, sample in enumerate(first.samples):
+        if sample.origin is not None:
+            known.setdefault(sample.origin, position)
+    found = ((known.get(sample.origin or ""), position) for position, sample in enumerate(second.samples))
+    return [(i, j) for i, j in found if i is not None]
 
 
 def is_long(text: str) -> bool:

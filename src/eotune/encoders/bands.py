@@ -9,6 +9,7 @@ An image that is the same in all bands gives the tokens that the RGB model gives
 among the names or none is. Three bands without names, or named red, green and blue, are the RGB model to the bit.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,10 +38,10 @@ def take_bands(encoder: ImageEncoder, channels: int | None, bands: Sequence[str]
     if wanted < 1 or (bands is not None and len(bands) != wanted):
         names = "none" if bands is None else f"{len(bands)} ({', '.join(bands)})"
         raise InputError(f"{wanted} channels, but bands names {names}", remedy="leave channels out, or name each band")
-    if encoder.bands is not None and bands is not None and tuple(bands) != encoder.bands:
+    if encoder.bands is not None and bands is not None and not same_bands(encoder.bands, bands):
         raise InputError(
             f"encoder {encoder.name!r} takes the bands {', '.join(encoder.bands)}, not {', '.join(bands)}",
-            remedy="give it those, in that order",
+            remedy="give it those, in that order: by name, or by number where a file does not name its bands",
         )
     sources = _sources(wanted, bands)
     encoder.bands = encoder.bands if bands is None else tuple(bands)
@@ -60,6 +61,26 @@ def take_bands(encoder: ImageEncoder, channels: int | None, bands: Sequence[str]
                 setattr(holder, "num_channels", wanted)  # noqa: B010  # a Module's own setattr is typed for modules
     mean, std = (_of_bands(one, sources) for one in (encoder.transform.mean, encoder.transform.std))
     encoder.transform = replace(encoder.transform, mean=mean, std=std)
+
+
+def same_bands(own: Sequence[str], given: Sequence[str]) -> bool:
+    """Return whether bands are those of a model, in its order; case does not matter, nor a zero: B2 is b02.
+
+    Bands that have no names, only numbers, are taken for them where there are as many.
+
+    Example:
+        >>> same_bands(["B02", "B8A"], ["b2", "b8a"]), same_bands(["B02", "B8A"], ["B8A", "B02"])
+        (True, False)
+        >>> same_bands(["B02", "B8A"], ["2", "9"])
+        True
+    """
+    if len(own) != len(given):
+        return False
+    return all(name.isdecimal() for name in given) or [*map(_plain, own)] == [*map(_plain, given)]
+
+
+def _plain(band: str) -> str:
+    return re.sub(r"^b0+(?=\d)", "b", band.casefold())
 
 
 def _sources(channels: int, bands: Sequence[str] | None) -> list[int | None]:

@@ -184,7 +184,11 @@ class ImageEncoder(Encoder):
 
     Attributes:
         towers: ``{"image": Tower}``.
+        takes_sigma: Whether it was pretrained on bands that were cut at two deviations from their mean, and on nothing
+            else that scales them: statistics of other images do not replace that.
     """
+
+    takes_sigma = False
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Normalise images by other statistics than the model's own, such as those of the images it will see.

@@ -101,6 +101,8 @@ class GroupedImageEncoder(HFImageEncoder):
         pooling: ``cls``, or ``mean`` over the tokens of all groups.
     """
 
+    takes_sigma = True
+
     def __init__(self, model: GroupedViT, transform: ImageTransform, pooling: ImagePooling) -> None:
         super().__init__(model, transform, pooling)
         tower = self.towers["image"]

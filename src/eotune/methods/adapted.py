@@ -8,6 +8,7 @@ from eotune import __version__
 from eotune.core.config import Config, parse
 from eotune.core.errors import InputError, shown
 from eotune.core.files import read_json, write_json
+from eotune.encoders.bands import same_bands
 from eotune.encoders.base import DualEncoder, Encoder, ImageEncoder
 from eotune.encoders.by_name import check_name
 from eotune.methods.base import Method
@@ -147,7 +148,7 @@ def load_image_model(
 
         return encoders.load_image(name, image_size=image_size, channels=channels, bands=bands)
     encoder, method = _load_run(name, image_size)
-    if channels not in (None, encoder.channels) or (bands is not None and tuple(bands) != encoder.bands):
+    if channels not in (None, encoder.channels) or (bands is not None and not same_bands(encoder.bands or (), bands)):
         named = f" ({', '.join(encoder.bands)})" if encoder.bands else ""
         raise InputError(
             f"{name}: was adapted for {encoder.channels} bands{named}, not {', '.join(bands or [str(channels)])}",

@@ -53,14 +53,18 @@ def judge_leaks(found: Mapping[str, Mapping[str, Any]], *, strict: bool) -> None
             f"of {LONG_CAPTION} words or more that stands in training; `eotune check` lists them"
         )
     for pair, report in found.items():
-        shared = report.get("shared_images", 0)
-        if not shared:
-            continue
-        message = f"{pair} share {shared} images"
-        if strict and pair == "train and test":
-            raise InputError(message, remedy="remove them from training (eotune check lists them), or drop --strict")
-        if is_main():
-            say(f"warning: {message}; figures of the second are too good by that")
+        for kind, what in (
+            ("shared_images", "share {} images"),
+            ("shared_origins", "have {} images cut from the same sources"),
+        ):
+            if not report.get(kind):
+                continue
+            message = f"{pair} {what.format(report[kind])}"
+            if strict and pair == "train and test":
+                remedy = "remove them from training (eotune check lists them), or drop --strict"
+                raise InputError(message, remedy=remedy)
+            if is_main():
+                say(f"warning: {message}; figures of the second are too good by that")
 
 
 def _of_split(inventory: Inventory) -> dict[str, Any]:

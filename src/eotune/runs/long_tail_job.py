@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eotune.core.files import sha256
+from eotune.core.progress import say
 from eotune.data.band_statistics import BandReader, BandStatistics, compute_band_statistics
 from eotune.data.captions import CaptionSample, CaptionSet, listed_error
 from eotune.data.inventory import Inventory
@@ -32,6 +33,7 @@ from eotune.tasks.long_tail import LabelledData, LongTailConfig, read_data
 from eotune.tasks.long_tail_evaluation import VIEWS, ClassScores, fit_classifiers
 from eotune.tasks.long_tail_objective import LongTailObjectiveConfig
 from eotune.tasks.long_tail_training import Caches, LongTailTraining
+from eotune.training.processes import is_main
 from eotune.training.trainer import Work
 
 _SPLITS = ("train", "validation", "test")
@@ -91,7 +93,11 @@ class LongTailJob(Job[ImageEncoder]):
 
     def encoder(self) -> ImageEncoder:
         """Return the pretrained encoder, to be changed."""
-        return self.workshop.image_encoder(self.recipe.encoder, self.statistics)
+        encoder = self.workshop.image_encoder(self.recipe.encoder, self.statistics)
+        scaling = self.task.bands.scaling if self.task.bands else "percentile"
+        if encoder.takes_sigma and scaling != "sigma" and is_main():
+            say(f"warning: task.bands.scaling: {scaling}; {encoder.name} was pretrained with sigma")
+        return encoder
 
     def work(self, phase: Phase, encoder: ImageEncoder, method: Method, folder: Path) -> Work:
         """Return what a phase trains: labels, or targets for features."""
@@ -198,8 +204,9 @@ class LongTailJob(Job[ImageEncoder]):
 
 def _as_captions(labelled: LabelledSet) -> CaptionSet:
     """Return the images as a captioned set without captions, as which their equality is looked into."""
+    origins = labelled.origins or [None] * len(labelled)
     samples = (
-        CaptionSample(id=image, image=image, captions=(), label=labelled.classes[label])
-        for image, label in zip(labelled.images, labelled.labels, strict=True)
+        CaptionSample(id=image, image=image, captions=(), label=labelled.classes[label], origin=origin)
+        for image, label, origin in zip(labelled.images, labelled.labels, origins, strict=True)
     )
     return CaptionSet(labelled.source, labelled.root, tuple(samples), "jsonl")

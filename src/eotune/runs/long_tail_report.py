@@ -24,7 +24,11 @@ from eotune.runs.page import Cell, Page
 from eotune.runs.report_sections import Card, cost_cards, leak_cautions, make_it_again, shared_between_splits
 from eotune.runs.run_files import REPORT
 
-_LEAKS = {"shared_images": "equal images", "near_images": "near-equal images"}
+_LEAKS = {
+    "shared_images": "equal images",
+    "near_images": "near-equal images",
+    "shared_origins": "cut from the same",
+}
 _CONFUSIONS = 12
 _OTHER_FIGURES = {"accuracy": "accuracy", "ece": "calibration error (ECE)"}
 

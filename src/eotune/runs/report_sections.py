@@ -31,6 +31,11 @@ def leak_cautions(data: Mapping[str, Any]) -> Iterator[str]:
             f"{leak['shared_images']:,} of {leak['images']:,} test images also stand in training, pixel for pixel: "
             "the test figures are too good by that."
         )
+    if leak.get("shared_origins"):
+        yield (
+            f"{leak['shared_origins']:,} of {leak['images']:,} test images are cut from the same sources as training "
+            "images: the test figures are too good by that."
+        )
     if leak.get("near_images"):
         yield f"{leak['near_images']:,} of {leak['images']:,} test images look the same as a training image."
 

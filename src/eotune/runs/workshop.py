@@ -154,7 +154,7 @@ class Workshop:
 
     def leaks(self, first: Inventory, second: Inventory) -> LeakReport:
         """Return what of the second stands in the first."""
-        key = tuple((one.captions.samples, one.pixels()) for one in (first, second))
+        key = tuple((one.captions.root, one.captions.samples, one.pixels()) for one in (first, second))
         if key not in self._leaks:
             self._leaks[key] = leaks(first, second)
         return self._leaks[key]
@@ -195,5 +195,6 @@ def _image_encoder(config: EncoderConfig, statistics: BandStatistics | None) -> 
         return load_image_model(config.name, image_size=config.image_size)
     names = statistics.names
     encoder = load_image_model(config.name, image_size=config.image_size, channels=len(names), bands=names)
-    encoder.normalise_by(statistics.mean, statistics.std)
+    if not encoder.takes_sigma:
+        encoder.normalise_by(statistics.mean, statistics.std)
     return encoder
