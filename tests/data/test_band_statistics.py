@@ -236,3 +236,23 @@ def test_real_radar_chips(real):
     image = read_scaled(chips.paths()[0], BandInput(), statistics)
     assert (statistics.names, image.shape) == (("1",), (128, 128, 1))
     assert 0 < statistics.mean[0] < 0.5
+
+
+@pytest.mark.parametrize("order", [("grey.png", "colour.png"), ("colour.png", "grey.png")])
+def test_a_number_is_a_number_in_every_file(tmp_path, picture, order):
+    Image.fromarray(picture(0)).save(tmp_path / "colour.png")
+    Image.fromarray(picture(1)[..., 0]).save(tmp_path / "grey.png")
+    config = BandInput(bands=(1,))
+    statistics = compute_band_statistics([tmp_path / name for name in order], config)
+    for name, values in (("colour.png", picture(0)[..., :1]), ("grey.png", picture(1)[..., :1])):
+        expected = np.clip((values - statistics.low[0]) / (statistics.high[0] - statistics.low[0]), 0, 1) * 255
+        np.testing.assert_array_equal(read_scaled(tmp_path / name, config, statistics), np.rint(expected))
+
+
+@pytest.mark.parametrize("bands", [None, (1,)])
+def test_a_palette_is_no_measurement(tmp_path, picture, bands):
+    Image.fromarray(picture(0)[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(picture(1)).convert("P").save(tmp_path / "palette.png")
+    for names in (("grey.png", "palette.png"), ("palette.png",)):
+        with pytest.raises(InputError, match="palette.png: its values stand for colours of a palette"):
+            compute_band_statistics([tmp_path / name for name in names], BandInput(bands=bands))

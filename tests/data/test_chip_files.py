@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from eotune.core.errors import InputError
 from eotune.data.chip_files import Cutter
@@ -73,3 +73,48 @@ def test_damaged_images_are_refused_by_name(tmp_path, picture):
     assert [one.name for one in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(InputError, match="none.png: no such image"), Cutter(tmp_path / "none.png"):
         pass
+
+
+def test_a_palette_with_a_place_keeps_its_colours(tmp_path):
+    import rasterio
+    from affine import Affine
+
+    source = tmp_path / "a.tif"
+    profile = {"count": 1, "height": 20, "width": 30, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(source, "w", driver="GTiff", transform=Affine(10, 0, 5e5, 0, -10, 5e6), **profile) as target:
+        target.write(np.indices((1, 20, 30)).sum(0).astype(np.uint8) % 2)
+        target.write_colormap(1, {0: (200, 10, 10, 255), 1: (10, 200, 10, 255)})
+    chip = cut(source, tmp_path)
+    assert chip.suffix == ".tif"
+    np.testing.assert_array_equal(read_image(chip), read_image(source)[5:9, 3:13])
+
+
+def test_ground_control_points_move_along(tmp_path):
+    import rasterio
+    from rasterio.control import GroundControlPoint
+
+    corners = [
+        GroundControlPoint(row, column, 15 + column / 1e3, 48 - row / 1e3) for row in (0, 20) for column in (0, 30)
+    ]
+    profile = {"count": 1, "height": 20, "width": 30, "dtype": "uint8", "crs": "EPSG:4326", "gcps": corners}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **profile) as target:
+        target.write(np.ones((1, 20, 30), np.uint8))
+    chip = cut(tmp_path / "a.tif", tmp_path)
+    assert chip.suffix == ".tif"
+    np.testing.assert_allclose(footprint(chip).bounds, (15.003, 48 - 0.009, 15.013, 48 - 0.005), atol=1e-7)
+
+
+def test_black_and_white_stays(tmp_path, picture):
+    Image.fromarray(picture(0)).convert("1").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(
+        read_image(cut(tmp_path / "a.png", tmp_path)), read_image(tmp_path / "a.png")[5:9, 3:13]
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_picture_that_is_shown_turned_is_refused(tmp_path, picture, name):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(picture(0)).save(tmp_path / name, exif=exif)
+    with pytest.raises(InputError, match=f"{name}: its EXIF data turn it; turn the pixels themselves"):
+        cut(tmp_path / name, tmp_path)

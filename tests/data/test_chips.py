@@ -199,3 +199,22 @@ def test_the_real_files(tmp_path, real):
     chips = cut_chips(folder / "images", folder / "labelTxt", tmp_path / "chips")
     assert chips.counts == {"ship": 531, "large-vehicle": 50, "small-vehicle": 14, "harbor": 5}
     assert len(read_labelled(chips.path)) == 600
+
+
+def test_a_box_beside_a_corner_of_the_image_is_outside(dota):
+    (dota / "labels/P2.txt").write_text("-40 10 -50 0 0 -50 10 -40 ship 0\n-40 10 -50 0 0 -50 40 -10 ship 0\n")
+    with pytest.raises(InputError, match=r"P2.txt: line 1: the box lies outside the image \(64 x 48\)"):
+        cut(dota)
+    chips = cut(dota, skip_bad=True, minimum_size=4)
+    assert [row["line"] for row in rows_of(chips) if row["source"] == "P2.png"] == []
+
+
+def test_of_a_turned_box_the_part_inside_counts(dota):
+    (dota / "labels/P2.txt").write_text("-10 4 4 -10 8 -6 -6 8 ship 0\n")  # seen: a triangle of two pixels
+    assert cut(dota, minimum_size=3).too_small == 1
+    assert cut(dota, "all", minimum_size=1.5).counts["ship"] == 3
+
+
+def test_hidden_label_files_are_passed_over(dota):
+    (dota / "labels/._P1.txt").write_bytes(b"\0\1")
+    assert cut(dota).images == 2

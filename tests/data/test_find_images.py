@@ -43,7 +43,7 @@ def test_each_image_counts_once_in_the_order_named(tiles):
     ("place", "says"),
     [
         ("gone.tif", "gone.tif: no such image or folder"),
-        ("*.jp2", "leads to no image; in folders and patterns, images end in .jp2, .jpeg"),
+        ("*.jp2", "leads to no image; in folders and patterns, images end in .bmp, .gtiff"),
         ("empty", "empty: leads to no image"),
         ("x" * 5000, "cannot be looked up"),
     ],

@@ -171,3 +171,18 @@ def test_many_threads_read_at_once(tmp_path, picture, geotiff):
     paths = [saved(tmp_path, Image.fromarray(picture(0)), "a.png"), geotiff(np.ones((5, 8, 8), np.float32))] * 40
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(read_image, paths))) == 80
+
+
+def test_a_palette_that_only_gdal_decodes(tmp_path):
+    import rasterio
+    from affine import Affine
+
+    path = tmp_path / "a.tif"
+    profile = {"count": 1, "height": 3, "width": 4, "dtype": "uint8", "nodata": 2, "compress": "lerc"}
+    profile |= {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+    with rasterio.open(path, "w", driver="GTiff", photometric="palette", **profile) as target:
+        target.write(np.uint8([[[0, 1, 2, 0]] * 3]))
+        target.write_colormap(1, {0: (200, 10, 10, 255), 1: (10, 200, 10, 255)})
+    assert read_image(path)[0].tolist() == [[200, 10, 10], [10, 200, 10], [0, 0, 0], [200, 10, 10]]
+    with pytest.raises(InputError, match="colours of a palette; leave bands out"):
+        read_image(path, BandConfig(bands=(1,)))

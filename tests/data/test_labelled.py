@@ -223,3 +223,23 @@ def test_what_an_image_was_cut_from_is_kept(table, kind):
     assert found.subset([3, 1]).origins == ("d.png", "P2.png")
     without = "\n".join(json.dumps(row) for row in ROWS)
     assert read_labelled(table(without, "plain.jsonl")).origins is None
+
+
+def test_classes_that_differ_by_case_only_are_refused(table, folders):
+    with pytest.raises(InputError, match="classes 'Ship' and 'ship' differ by case only; write them alike"):
+        read_labelled(table("image,label\na.png,Ship\nb.png,ship\nc.png,plane\n"))
+
+
+def test_a_name_that_is_null_leaves_the_number(jsonl):
+    path = jsonl(
+        [{"image": "a.png", "label": 3, "label_name": None}, {"image": "b.png", "label": 0, "label_name": "Sea"}]
+    )
+    assert read_labelled(path).classes == ("3", "Sea")
+
+
+def test_a_class_folder_without_images_says_what_it_has(folders):
+    folder = folders("Forest/a.bmp", "Forest/b.webp", "Beach/notes.txt")
+    with pytest.raises(InputError, match="Beach: no image in this class folder; of its 1 files none is called as one"):
+        read_labelled(folder)
+    (folder / "Beach/c.j2k").touch()
+    assert read_labelled(folder).counts().tolist() == [1, 2]

@@ -77,6 +77,12 @@ def test_a_file_name_that_is_no_text_is_written_all_the_same(tmp_path):
     assert "a\ufffd.tif,Forest" in written(tmp_path, "out.csv", predictions((name, "b.png")))
 
 
+def test_an_outline_of_centimetres_keeps_its_shape(tmp_path):
+    small = Polygon([(15 + x * 4e-7, 48 + y * 3e-7) for x, y in ((0, 0.1), (0.9, 0), (1, 0.9), (0.1, 1))])
+    found = json.loads(written(tmp_path, "out.geojson", predictions(footprints=(small, None))))
+    assert shape(found["features"][0]["geometry"]).symmetric_difference(small).area < 0.02 * small.area
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "geojson"])
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, suffix):
     out = tmp_path / f"out.{suffix}"

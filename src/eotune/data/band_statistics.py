@@ -186,7 +186,7 @@ def read_scaled(
 def _load(path: Path, config: BandInput, names: Sequence[str], max_side: int | None) -> np.ndarray:
     """Return float32 ``(b, h, w)``, NaN where there is no data."""
     reading = BandConfig(nodata=config.nodata, decibels=config.decibels)
-    choose = _choice(names, numbers_allowed=config.bands is not None)
+    choose = _choice(names, config.bands)
     return load_bands(path, reading, display=False, max_side=max_side, choose=choose).values
 
 
@@ -208,16 +208,26 @@ def _with_numbers(names: Sequence[Sequence[str]]) -> list[list[str]]:
     return [band or [str(number)] for number, band in enumerate(unique, 1)]
 
 
-def _choice(wanted: Sequence[str], *, numbers_allowed: bool) -> BandChoice:
+def _choice(wanted: Sequence[str], given: Sequence[int | str] | None) -> BandChoice:
     """Find bands by name; by number where they have no name, or where the user gave numbers."""
+    numbers = [name if isinstance(name, int) else None for name in given or [""] * len(wanted)]
 
     def choose(names: Sequence[Sequence[str]]) -> list[int] | str:
         named = _with_numbers(names)
         known = {name.casefold() for band in named for name in band}
         found = [band[0] for band in named if band[0] != "alpha"]
-        if not numbers_allowed and len(found) != len(wanted) and any(name.isdecimal() for name in wanted):
+        is_unnamed = all(name.isdecimal() for name in found)
+        if "palette" in known:
+            return "its values stand for colours of a palette, which are no measurements; convert it to RGB"
+        if given is None and len(found) != len(wanted) and any(name.isdecimal() for name in wanted):
             return f"expected {len(wanted)} bands without names, found {len(found)}: {', '.join(found)}"
-        asked = [int(name) if numbers_allowed and name.isdecimal() and name not in known else name for name in wanted]
+        asked = [
+            name if name.casefold() in known or given is None
+            else int(name) if name.isdecimal()
+            else number if is_unnamed and number is not None
+            else name
+            for name, number in zip(wanted, numbers, strict=True)
+        ]  # fmt: skip
         chosen = select_bands(asked, named)
         return chosen if isinstance(chosen, list) else f"{chosen}; expected are {', '.join(wanted)}"
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from eotune.core.errors import InputError
 from eotune.core.files import named_disk_errors
@@ -26,7 +26,7 @@ class Cutter:
         path: GeoTIFF, JPEG 2000, PNG or JPEG.
 
     Raises:
-        InputError: On entering and writing: it cannot be read.
+        InputError: On entering and writing: it cannot be read. On entering: its EXIF data turn it.
 
     Example:
         >>> import tempfile
@@ -45,6 +45,7 @@ class Cutter:
 
     def __enter__(self) -> "Cutter":
         with ExitStack() as stack:
+            _check_upright(self.path)
             self._source: Any = stack.enter_context(opened(self.path))
             self.height, self.width = int(self._source.height), int(self._source.width)
             self._is_picture = _is_picture(self._source)
@@ -102,22 +103,33 @@ class Cutter:
                 colours[index] = colour[:3]
             image = colours[pixels[0]]
         else:
-            image = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+            bits = int(self._source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))
+            image = np.ascontiguousarray(pixels.transpose(1, 2, 0)) * np.uint8(255 // (2**bits - 1))
         Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path, format="PNG")
 
     def _write_raster(self, pixels: np.ndarray, path: Path, x0: int, y0: int) -> None:
         import rasterio
 
         source, (count, height, width) = self._source, pixels.shape
-        place = {"crs": source.crs, "transform": _moved(source.transform, x0, y0)}
+        has_palette = source.colorinterp[0].name == "palette"
+        points, points_crs = source.gcps
+        if points:
+            place = {"crs": points_crs, "gcps": [_moved_point(point, x0, y0) for point in points]}
+        elif source.transform.is_identity:
+            place = {}
+        else:
+            place = {"crs": source.crs, "transform": _moved(source.transform, x0, y0)}
         with ignoring(rasterio.errors.NotGeoreferencedWarning):  # some are not
             target = rasterio.open(
                 str(path), "w", driver="GTiff", dtype=pixels.dtype, count=count, height=height, width=width,
-                nodata=source.nodata, compress="deflate", **({} if source.transform.is_identity else place),
+                nodata=source.nodata, compress="deflate", **place,
+                **({"photometric": "palette"} if has_palette else {}),
             )  # fmt: skip
         with target:
             target.write(pixels)
             target.colorinterp = source.colorinterp
+            if has_palette:
+                target.write_colormap(1, source.colormap(1))
             target.descriptions = source.descriptions
             target.scales, target.offsets = source.scales, source.offsets
 
@@ -128,12 +140,29 @@ def _moved(transform: Any, x0: int, y0: int) -> Any:
     return type(transform)(a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
 
 
+def _moved_point(point: Any, x0: int, y0: int) -> Any:
+    """Return a ground control point as the part of a raster has it."""
+    return type(point)(point.row - y0, point.col - x0, point.x, point.y, point.z, point.id, point.info)
+
+
+def _check_upright(path: Path) -> None:
+    """Refuse a picture that is shown turned: boxes are drawn on what is shown, windows are cut from what is stored."""
+    try:
+        with Image.open(path) as picture:
+            is_turned = picture.format in ("JPEG", "PNG") and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # whatever is wrong with it, rasterio says so
+        return
+    if is_turned:
+        raise InputError(f"{path}: its EXIF data turn it", remedy="turn the pixels themselves, and drop the tag")
+
+
 def _is_picture(source: Any) -> bool:
     """Return whether a PNG holds all that the image says."""
     return (
         set(source.dtypes) == {"uint8"}
         and tuple(colour.name for colour in source.colorinterp) in _PICTURES
         and source.crs is None
+        and not source.gcps[0]
         and source.nodata is None
         and not any(source.descriptions)
         and set(source.scales) == {1.0}

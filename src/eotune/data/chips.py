@@ -164,7 +164,7 @@ def _matched(images: Path, labels: Path) -> tuple[list[_Labelled], list[str]]:
             by_place.setdefault(path.relative_to(images).with_suffix("").as_posix(), []).append(path)
             by_name.setdefault(path.stem, []).append(path)
     found, problems = [], []
-    for path in sorted(one for one in labels.rglob("*.txt") if one.name not in _ASIDE):
+    for path in sorted(one for one in labels.rglob("*.txt") if one.name not in _ASIDE and one.name[0] != "."):
         place = path.relative_to(labels).with_suffix("").as_posix()
         candidates = by_place.get(place) or by_name.get(path.stem) or []
         if len(candidates) == 1:
@@ -230,12 +230,12 @@ def _scan(one: _Labelled, config: ChipConfig) -> _Scanned:
     except InputError as error:
         nothing = np.zeros((0, 4), np.int64)
         return _Scanned(one, collected([]), nothing[:, 0], nothing, "", [str(error)])
-    hbb = corners_to_hbb(boxes.corners)
-    outside = (hbb[:, 2:] <= 0).any(axis=1) | (hbb[:, :2] >= (width, height)).any(axis=1)
-    wrong += [f"line {line}: the box lies outside the image ({width} x {height})" for line in boxes.lines[outside]]
-    inside = clip_hbb(hbb, height, width)
+    hbb, area = corners_to_hbb(boxes.corners), polygon_area(boxes.corners)
+    inside = _inside(boxes.corners, hbb, height, width)
     longer = (inside[:, 2:] - inside[:, :2]).max(axis=1)
-    small = ~outside & ((longer < config.minimum_size) | (polygon_area(boxes.corners) <= 0))
+    outside = (hbb[:, 2:] <= 0).any(axis=1) | (hbb[:, :2] >= (width, height)).any(axis=1) | ((longer == 0) & (area > 0))
+    wrong += [f"line {line}: the box lies outside the image ({width} x {height})" for line in boxes.lines[outside]]
+    small = ~outside & ((longer < config.minimum_size) | (area <= 0))
     hidden = ~outside & ~small & boxes.difficult & (not config.difficult)
     return _Scanned(
         one,
@@ -247,6 +247,18 @@ def _scan(one: _Labelled, config: ChipConfig) -> _Scanned:
         int(small.sum()),
         int(hidden.sum()),
     )
+
+
+def _inside(corners: np.ndarray, hbb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the upright boxes around the parts of boxes that lie inside an image; sides of 0 where nothing does."""
+    import shapely
+
+    inside = clip_hbb(hbb, height, width).astype(np.float64)
+    cut = (inside != hbb).any(axis=1)
+    boxes = shapely.make_valid(shapely.polygons(corners[cut]))
+    parts = shapely.intersection(boxes, shapely.box(0, 0, width, height))
+    inside[cut] = np.where(shapely.area(parts)[:, None] > 0, shapely.bounds(parts), 0)
+    return inside
 
 
 def _cut(out: Path, one: _Scanned) -> str | None:

@@ -15,7 +15,8 @@ __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "BandConfig", "read_bands", "read_ima
 # PNG and JPEG must be decoded whole. What claims more pixels than this (half a gigabyte as RGBA) is refused unread.
 MAX_PIXELS = 2**27
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2"}  # what is taken for an image in a folder
+# What is taken for an image in a folder.
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gtiff", ".jp2", ".j2k", ".bmp", ".webp"}
 
 _GDAL_TAGS = (42112, 42113)  # metadata (band names, scale, offset) and nodata
 _PLAIN_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"}

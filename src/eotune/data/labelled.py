@@ -118,7 +118,7 @@ def read_labelled(
             raise InputError(f"{path}: gives no split, so none is {shown(split)}", remedy="ask for none, or write them")
         root, records, problems = checked_records(path, parsed, images=images, split=split, check_files=True)
     names = sorted({_label(record) for record in records}) if classes is None else list(classes)
-    problems = [*problems, *_unknown_labels(records, names)]
+    problems = [*problems, *_unknown_labels(records, names), *_alike(names)]
     if problems:
         raise listed_error(str(path), problems, remedy="correct what is listed")
     position = {name: number for number, name in enumerate(names)}
@@ -148,6 +148,7 @@ def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet
             raise listed_error(str(path), problems, remedy="make a sub-folder for each class")
     else:
         root, records, problems = checked_records(path, _parse(path), images=images, split=None, check_files=True)
+    problems = [*problems, *_alike(sorted({_label(record) for record in records if record.label is not None}))]
     origins = _origins(records) or [None] * len(records)
     samples = (
         CaptionSample(one.image, one.image, (), one.split, one.label, origin)
@@ -197,6 +198,17 @@ def _unknown_labels(records: Sequence[Record], classes: Sequence[str]) -> list[s
         hint = f"did you mean {shown(near)}?" if near else f"known are {', '.join(map(shown, list(classes)[:10]))}"
         lines.append(f"{places[0]}: unknown class {shown(label)} (of {len(places)} images); {hint}")
     return lines
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """Return one line for each class that differs from another by case only."""
+    known: dict[str, str] = {}
+    first = [known.setdefault(name.casefold(), name) for name in names]
+    return [
+        f"classes {shown(one)} and {shown(name)} differ by case only; write them alike"
+        for one, name in zip(first, names, strict=True)
+        if one != name
+    ]
 
 
 def _parse(path: Path) -> Parsed:
@@ -270,7 +282,8 @@ def _class_folders(path: Path, split: str | None) -> tuple[Path, list[Record], l
                 "classes, or a split"
             )
         elif not found:
-            problems.append(f"{folder.name}: no image in this class folder; remove it, or fill it")
+            others = f"; of its {len(inside)} files none is called as one" if inside else ""
+            problems.append(f"{folder.name}: no image in this class folder{others}; remove it, or fill it")
         records += [Record(folder.name, None, f"{folder.name}/{name}", (), None, folder.name) for name in found]
     if not records and not problems:
         raise InputError(f"{root}: no class folder in it", remedy="make a sub-folder for each class")

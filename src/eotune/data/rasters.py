@@ -129,7 +129,14 @@ def load_source(
     Raises:
         InputError: A band is not there.
     """
-    numbers = (choose or _choice(config, display))(_names(source))
+    names = _names(source)
+    if display and "palette" in names[0]:
+        if config.bands is not None:
+            raise InputError(f"{path}: its values stand for colours of a palette", remedy="leave bands out")
+        colours, missing = load_colours(source, max_side=max_side, window=window)
+        values = np.where(missing, np.float32(np.nan), colours.transpose(2, 0, 1))
+        return Bands(values, np.dtype(np.uint8), is_scaled=False)
+    numbers = (choose or _choice(config, display))(names)
     if isinstance(numbers, str):
         raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
     data = _read(source, numbers, window or (0, 0, source.width, source.height), max_side, config.nodata)

@@ -104,10 +104,13 @@ def _geometry(outline: Any | None) -> dict[str, Any] | None:
         return None
     from shapely.geometry import polygon
 
-    outline = outline.simplify(_TOLERANCE)
+    # A chip of centimetres keeps its shape.
+    tolerance = min(_TOLERANCE, 0.01 * outline.area**0.5)
+    digits = 7 if tolerance == _TOLERANCE else 9
+    outline = outline.simplify(tolerance)
     parts = [polygon.orient(part) for part in getattr(outline, "geoms", [outline])]
     rings = [
-        [[[round(x, 7), round(y, 7)] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)]
+        [[[round(x, digits), round(y, digits)] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)]
         for part in parts
     ]
     if len(rings) == 1:
