@@ -16,6 +16,7 @@ from eotune.core.errors import InputError
 from eotune.core.files import held, read_json, replaced, write_json, write_text
 from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
 from eotune.data.instructions import InstructionSource
+from eotune.encoders.sources import absolute_name
 from eotune.engines.by_name import engine as engine_by_name
 from eotune.runs.directory import recipe_differences
 from eotune.runs.select_report import write_selection_report
@@ -66,7 +67,7 @@ def select(
     for other in reuse:
         if not (other / CONFIG).is_file():
             raise InputError(f"{other}: holds no selection", remedy="name the --out of another `eotune select`")
-    source = open_samples(config)
+    source, config = open_samples(config), _absolute(config)
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
@@ -191,7 +192,7 @@ def _refuse_outputs_over_input(source: InstructionSource, out: Path) -> None:
 @contextmanager
 def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[None]:
     """Hold the directory, new or that of the same selection."""
-    text = yaml.safe_dump(_resolved(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     file = out / CONFIG
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file", remedy="choose another --out")
@@ -211,9 +212,9 @@ def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[Non
         yield
 
 
-def _resolved(config: SelectionConfig) -> dict[str, Any]:
-    values = config.model_dump(mode="json")
-    for key in ("samples", "images", "targets"):
-        if values[key] is not None:
-            values[key] = str(Path(values[key]).absolute())
-    return values
+def _absolute(config: SelectionConfig) -> SelectionConfig:
+    """Return the settings with paths that mean the same in another folder, and to a worker elsewhere."""
+    paths = {key: getattr(config, key) for key in ("samples", "images", "targets")}
+    names = {key: getattr(config, key) for key in ("encoder", "sentence_encoder")}
+    changed = {key: path.absolute() for key, path in paths.items() if path is not None}
+    return config.model_copy(update=changed | {key: absolute_name(name) for key, name in names.items() if name})

@@ -17,6 +17,7 @@ from eotune.data.instructions import InstructionSource
 from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.shards import read_columns, row_failures
 from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usable, write_rows
+from eotune.methods.adapted import model_mark
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
 from eotune.selection.config import SelectionConfig
 from eotune.selection.samples import SCHEMA, sample_tables, source_checksums, text_digest
@@ -145,7 +146,7 @@ class Stages:
             InputError: No text could be embedded.
         """
         name = self.config.sentence_encoder
-        self._mapped("texts", EmbedTexts, name, {"encoder": name})
+        self._mapped("texts", EmbedTexts, name, {"weights": model_mark(name)})
         path = self.folder / "vectors.npy"
         if not path.is_file():
             with replaced(path) as temporary:
@@ -221,7 +222,9 @@ class Stages:
         write_rows(self._part(which), stage, rows_per_shard=self.shard_size)
 
     def _scored(self, name: str, source: str, score: ScoreConfig, n: int) -> np.ndarray:
-        self._mapped(name, ScorePairs, score, asdict(score), source=source)
+        settings = asdict(score) | {"weights": model_mark(score.encoder)}
+        del settings["encoder"]  # by another path they are the same
+        self._mapped(name, ScorePairs, score, settings, source=source)
         found = np.full(n, np.nan, np.float32)
         for table in read_columns(self.folder / name, ["position", score.column]):
             found[table["position"].to_numpy()] = table[score.column].to_numpy()
