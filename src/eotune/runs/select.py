@@ -17,6 +17,7 @@ from eotune.core.files import held, read_json, replaced, write_json, write_text
 from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
 from eotune.data.instructions import InstructionSource
 from eotune.encoders.sources import absolute_name
+from eotune.engines.base import Engine
 from eotune.engines.by_name import engine as engine_by_name
 from eotune.runs.directory import recipe_differences
 from eotune.runs.select_report import write_selection_report
@@ -36,7 +37,7 @@ def select(
     config: SelectionConfig,
     out: Path,
     *,
-    engine: str = "local",
+    engine: str | Engine = "local",
     workers: int | None = None,
     shard_size: int = SHARD_SIZE,
     resume: bool = False,
@@ -49,8 +50,8 @@ def select(
         config: What determines the choice.
         out: Directory to fill: the subset, selection.parquet (id, row, cluster, score, kept, reason, duplicate_of),
             report.html, summary.json, and what resuming needs.
-        engine: ``local`` or ``ray``.
-        workers: How many processes or actors; the engine's own choice where not given.
+        engine: ``local``, ``ray``, or an engine.
+        workers: Of an engine that is named, how many processes or actors; its own choice where not given.
         shard_size: Records that a worker is given at a time, and that an interruption costs at most.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
@@ -72,8 +73,8 @@ def select(
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
             return _finished(source, out, xcomposer=xcomposer)
-        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size,
-                        [other / STAGES for other in reuse])  # fmt: skip
+        where = engine_by_name(engine, workers=workers) if isinstance(engine, str) else engine
+        stages = Stages(config, source, out / STAGES, where, shard_size, [other / STAGES for other in reuse])
         spent: dict[str, float] = {}
         try:
             chosen = choose(config, stages, spent)
