@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from eotune.core.errors import InputError
+from eotune.encoders import sources
 from eotune.encoders.sources import absolute_name, files_mark, text_source
 
 
@@ -78,9 +79,8 @@ def test_every_source_of_a_name_has_its_mark(copy_of, tmp_path):
 
 
 def test_of_a_hub_id_the_commit_counts(monkeypatch, tmp_path):
-    for commit in ("0" * 40, "1" * 40):
-        found = tmp_path / "models--org--name" / "snapshots" / commit / "config.json"
-        monkeypatch.setattr("eotune.encoders.sources.find_file", lambda *_, found=found: found)
-        assert files_mark("vlm:org/name") == f"vlm:org/name@{commit}"
-    monkeypatch.setattr("eotune.encoders.sources.find_file", lambda *_: None)
-    assert files_mark("vlm:org/name") == "vlm:org/name"
+    commit = "0123456789" * 4
+    cached = tmp_path / "models--org--name" / "snapshots" / commit / "config.json"
+    monkeypatch.setattr(sources, "find_file", lambda source, _: cached if source == "org/cached" else None)
+    assert files_mark("vlm:org/cached") == f"vlm:org/cached@{commit}"
+    assert files_mark("vlm:org/unknown") == "vlm:org/unknown"

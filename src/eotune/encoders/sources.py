@@ -107,6 +107,7 @@ def _source_mark(source: str) -> str:
     return _mark(path.parent, {path, *(path.with_name(name) for name in _TOKENIZER)})
 
 
+@functools.cache  # where there is no network, each attempt takes its time
 def _commit(source: str) -> str | None:
     """Return the commit that a hub id stands for; None where it cannot be told, which loading explains."""
     from transformers.utils.hub import extract_commit_hash
