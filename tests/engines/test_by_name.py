@@ -13,6 +13,8 @@ def test_engines_by_name():
         engine("rai")
     with pytest.raises(InputError, match="workers=0"):
         engine("local", workers=0)
+    with pytest.raises(InputError, match="'local' with cpus and gpus of a worker: .*; take the engine ray"):
+        engine("local", cpus=2, gpus=1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")

@@ -48,3 +48,9 @@ def test_files_that_are_no_recipe(tmp_path, text, says):
 def test_the_resolved_recipe_reads_back_as_itself(recipe_values):
     recipe = parse_recipe(recipe_values())
     assert parse_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_the_targets_of_a_resolved_recipe_are_found_from_another_folder(recipe_values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = parse_recipe({**recipe_values(), "selection": {"targets": "targets.jsonl", "targets_split": "val"}})
+    assert yaml.safe_load(recipe.to_yaml())["selection"]["targets"] == str(tmp_path / "targets.jsonl")

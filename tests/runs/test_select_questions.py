@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from eotune.core.errors import EotuneError, InputError
+from eotune.engines.local import LocalEngine
 from eotune.runs.select import select
 from eotune.runs.select_plan import plan
 from eotune.runs.selected import _choose
@@ -208,6 +209,20 @@ def test_wrong_settings_are_told_before_anything_is_read(samples, tmp_path, comp
         with pytest.raises(InputError, match=message):
             begin(config(samples, **settings))
     assert not computed()
+
+
+def test_an_engine_of_ones_own_runs_every_stage(samples, tmp_path):
+    asked = []
+
+    class Noting(LocalEngine):
+        def pool(self, worker, config, *, at_most):
+            asked.append(worker)
+            return super().pool(worker, config, at_most=at_most)
+
+    assert select(config(samples, encoder="tiny"), tmp_path / "out", engine=Noting())["kept"] == 12
+    assert [(one.__name__, one.runs_model) for one in asked] == [
+        ("ReadImages", False), ("EmbedTexts", True), ("ScorePairs", True),
+    ]  # fmt: skip
 
 
 def test_the_plan_counts_the_rankings_that_are_compared(samples):

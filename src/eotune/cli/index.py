@@ -20,6 +20,10 @@ def command(
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
+    cpus: Annotated[float | None, typer.Option("--cpus-per-worker", min=0, help="Cores of an actor of Ray.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-worker", min=0, help="GPUs of an actor of Ray, or a share of one.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles at once.")] = 32,
     asset: Annotated[str | None, typer.Option(help="Key or role of STAC assets.")] = None,
@@ -51,7 +55,7 @@ def command(
         encoder=encoder,
         image_size=image_size,
         tiles=tiles,
-        engine=engine_by_name(engine, workers=workers),
+        engine=engine_by_name(engine, workers=workers, cpus=cpus, gpus=gpus),
         speed=Speed(precision, batch_size),
         store=store,
         asset=asset,

@@ -28,6 +28,10 @@ def command(
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, or actors of Ray.")] = None,
+    cpus: Annotated[float | None, typer.Option("--cpus-per-worker", min=0, help="Cores of an actor of Ray.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-worker", min=0, help="GPUs of an actor of Ray, or a share of one.")
+    ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Records at a time; what an interruption costs.")] = 4096,
     xcomposer: Annotated[bool, typer.Option("--xcomposer", help="Also write InternLM-XComposer's format.")] = False,
     reuse: Annotated[
@@ -57,12 +61,18 @@ def command(
 
         _print_plan(plan(config), as_json=as_json)
         return
+    from eotune.engines.by_name import engine as engine_by_name
     from eotune.runs.select import select
 
     summary = select(
-        config, out, engine=engine, workers=workers, shard_size=shard_size, resume=resume, xcomposer=xcomposer,
+        config,
+        out,
+        engine=engine_by_name(engine, workers=workers, cpus=cpus, gpus=gpus),
+        shard_size=shard_size,
+        resume=resume,
+        xcomposer=xcomposer,
         reuse=reuse or (),
-    )  # fmt: skip
+    )
     if as_json:
         typer.echo(json.dumps(summary))
     else:

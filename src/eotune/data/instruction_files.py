@@ -82,7 +82,7 @@ def dataset_info(source: InstructionSource, file: Path | str, name: str) -> dict
 
     Raises:
         InputError: LLaMA-Factory cannot read the layout: captions have no instruction, contents are lists of parts, or
-            questions have no ``<image>``.
+            a record has not as many ``<image>`` as images.
     """
     record = _first_good(source)
     columns = {"images": "images" if record.get("images") is not None else "image"}
@@ -92,10 +92,7 @@ def dataset_info(source: InstructionSource, file: Path | str, name: str) -> dict
     if isinstance(record.get("system"), str):
         columns["system"] = "system"
     if source.format == "question_answer":
-        if "<image>" not in str(record["question"]):
-            raise InputError(
-                f"{source.path}: LLaMA-Factory expects <image> in each question", remedy="put it where the image stands"
-            )
+        _refuse_marks(source, record)
         columns |= {"prompt": "question", "response": "answer"}
         return {name: {**entry, "formatting": "alpaca"}}
     turns = record[source.format]
@@ -105,6 +102,7 @@ def dataset_info(source: InstructionSource, file: Path | str, name: str) -> dict
             f"{source.path}: LLaMA-Factory reads text, and here turns are lists of parts",
             remedy="give this file to a trainer that reads parts, such as TRL or ms-swift",
         )
+    _refuse_marks(source, record)
     tags = {"role_tag": role, "content_tag": content}
     for tag, standing in (("user_tag", "user"), ("assistant_tag", "assistant"), ("system_tag", "system")):
         said = [turn[role] for turn in turns if ROLES[turn[role]] == standing]
@@ -232,6 +230,18 @@ def _first_good(source: InstructionSource) -> Mapping[str, Any]:
             continue
         return dict(record)
     raise InputError(f"{source.path}: no usable record among the first 10,000", remedy="correct the file")
+
+
+def _refuse_marks(source: InstructionSource, record: Mapping[str, Any]) -> None:
+    """Refuse a record that has not as many ``<image>`` as images: LLaMA-Factory counts both, and stops."""
+    content = contents(source.format, record)[0]
+    marks = sum(turn.text.count("<image>") for turn in content.turns if turn.role != "system")
+    if marks != len(content.images):
+        raise InputError(
+            f"{source.path}: LLaMA-Factory expects <image> once for each image; the first record has {marks} for "
+            f"{len(content.images)}",
+            remedy="put it where each image stands",
+        )
 
 
 def _xcomposer(source: InstructionSource, sample: InstructionSample) -> dict[str, Any]:

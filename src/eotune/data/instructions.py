@@ -51,7 +51,8 @@ class InstructionSample:
     """One image or more, and what is said about them.
 
     Attributes:
-        id: Unique in its set: what the file calls it, else its row number.
+        id: Unique in its set: what the file calls it, else its row number; of two that would have the same so, the
+            second has ``(row N)`` behind it.
         images: Paths relative to the set's root; at least one.
         turns: In order, with the image placeholders that the file has. A caption is one turn of the assistant's.
         row: Its number in the file, from 0; every caption has its own.
@@ -114,6 +115,27 @@ class BadRecord:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the records read so far are called: by themselves, or by their row numbers."""
+
+    given: set[str]
+    numbered: set[str]
+
+    def take(self, given: str | None, row: int) -> str | None:
+        """Return a name that no record before has; None where one has this id."""
+        if given in self.given:
+            return None
+        name = str(row) if given is None else given
+        while name in self.given or name in self.numbered:  # one record's number is another's id
+            name = f"{name} (row {row})"
+        if given is not None:
+            self.given.add(given)
+        if name != given:
+            self.numbered.add(name)
+        return name
+
+
 @dataclass(frozen=True)
 class InstructionSource:
     """An instruction set on disk.
@@ -142,23 +164,22 @@ class InstructionSource:
         Raises:
             InputError: The file as a whole cannot be read to its end, or has no record of the split.
         """
-        seen: set[str] = set()
+        names = _Names(set(), set())
         folder = ImageFolder(self.root) if self.check_files else None
         splits: Counter[str | None] = Counter()
         row = 0
         for record in self.records():
-            count = 1  # row numbers that the record takes; a writer counts the same without looking at splits
+            found, problem = self._contents(record)
             try:
-                found = contents(self.format, record)
-                count = len(found)
                 is_wanted = self._is_wanted(record, splits)
             except RowError as error:
-                yield BadRecord(row, _given_id(record), str(error))
-                row += count
-                continue
-            for position, content in enumerate(found if is_wanted else ()):
-                yield self._sample(content, row + position, seen, folder)
-            row += count
+                is_wanted, problem = True, problem or error
+            if is_wanted and problem is not None:
+                yield BadRecord(row, _given_id(record), str(problem))
+            elif is_wanted:
+                for position, content in enumerate(found):
+                    yield self._sample(content, row + position, names, folder)
+            row += len(found) or 1  # a writer counts the same without looking at splits
         if self.split is not None and splits and not splits.keys() & {None, self.split}:
             listing = ", ".join(f"{split} ({count:,})" for split, count in splits.items())
             raise InputError(f"{self.path}: no split {shown(self.split)}", remedy=f"it has {listing}")
@@ -174,9 +195,16 @@ class InstructionSource:
         """Yield a JSON or JSON Lines file record by record, as text and as value."""
         return line_pieces(self.path) if self.container == "jsonl" else document_pieces(self.path, _KARPATHY_KEY)
 
+    def _contents(self, record: Any) -> tuple[list[Content], RowError | None]:
+        """Return the samples of a record, or why it has none."""
+        try:
+            return contents(self.format, record), None
+        except RowError as error:
+            return [], error
+
     def _is_wanted(self, record: Any, splits: Counter[str | None]) -> bool:
         """Return whether a record is of the split; one without belongs to any, as in files that are a split each."""
-        if self.split is None:
+        if self.split is None or not isinstance(record, Mapping):
             return True
         refuse_misspelled_split(record)
         split = split_of(record)
@@ -184,18 +212,18 @@ class InstructionSource:
         return split is None or split == self.split
 
     def _sample(
-        self, content: Content, row: int, seen: set[str], folder: ImageFolder | None
+        self, content: Content, row: int, names: "_Names", folder: ImageFolder | None
     ) -> InstructionSample | BadRecord:
-        name = content.id if content.id is not None and self.ids == "record" else str(row)
+        given = content.id if self.ids == "record" else None
         images = tuple(_relative(image, self.root) for image in content.images)
         for image in images:
             problem = misplaced(image, self.root) or (folder.missing(image) if folder else None)
             if problem is not None:
-                return BadRecord(row, name, problem)
-        if name in seen:
+                return BadRecord(row, str(row) if given is None else given, problem)
+        name = names.take(given, row)
+        if name is None:
             remedy = "rename it, or number the records instead (ids: row)"
-            return BadRecord(row, name, f"id {shown(name)} stands already in a record before; {remedy}")
-        seen.add(name)
+            return BadRecord(row, given, f"id {shown(given)} stands already in a record before; {remedy}")
         return InstructionSample(name, images, content.turns, row)
 
 

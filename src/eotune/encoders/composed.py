@@ -1,6 +1,5 @@
 """A dual encoder put together: any vision tower, any sentence encoder, and two linear projections."""
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from eotune.encoders.pretrained import (
     recompute_activations,
 )
 from eotune.encoders.processors import read_transform
+from eotune.encoders.sources import PAIR, text_source
 from eotune.encoders.towers import (
     ImagePooling,
     TextPooling,
@@ -38,13 +38,11 @@ from eotune.encoders.towers import (
     pooled_image,
     read_text_tower,
     read_vision_tower,
-    text_source,
     usual_image_pooling,
     usual_text_pooling,
 )
 
 _LONGEST = 64  # tokens: captions are shorter
-_PAIR = re.compile(r"(?P<image>[^+]+)\+(?P<text>.+?)(@(?P<dim>[1-9]\d*))?")
 
 
 class ComposedConfig(Config):
@@ -185,7 +183,7 @@ def load_composed(source: str, *, image_size: int | None = None) -> ComposedDual
     directory = Path(source)
     if directory.is_dir():
         return _read_composed(directory, image_size)
-    pair = _PAIR.fullmatch(source)
+    pair = PAIR.fullmatch(source)
     if pair is None:
         what = "not of the form IMAGE+TEXT@DIM" if "+" in source else "no such directory"
         raise InputError(

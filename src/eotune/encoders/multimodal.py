@@ -17,7 +17,6 @@ from eotune.core.errors import InputError, shown
 from eotune.core.lookup import unknown_name
 from eotune.encoders.base import DualEncoder, autocast
 from eotune.encoders.by_name import check_dual, check_name, load
-from eotune.encoders.fingerprint import fingerprint
 
 DualPooling = Literal["sum", "product"]
 _SCHEME = "vlm:"
@@ -75,10 +74,6 @@ class PairEncoder(nn.Module):
             InputError: As for :meth:`pair_vectors`.
         """
 
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a short hash of weights and settings: equal exactly when vectors are."""
-
 
 class DualPairEncoder(PairEncoder):
     """A dual encoder standing in for a vision-language model.
@@ -127,10 +122,6 @@ class DualPairEncoder(PairEncoder):
         check_pairs(images, texts)
         seen, said = self._images(images, batch_size), self._texts(texts, batch_size)
         return np.einsum("nd,nd->n", seen, said)
-
-    def fingerprint(self) -> str:
-        """See :meth:`PairEncoder.fingerprint`."""
-        return fingerprint(nn.Module(), self.encoder.fingerprint(), self.pool, self.precision)
 
     def _images(self, images: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
         """Embed images; one that is handed over for several texts, as the same array, once."""

@@ -184,7 +184,7 @@ class VisionLanguageEncoder(PairEncoder, Encoder):
         return answers
 
     def fingerprint(self) -> str:
-        """See :meth:`PairEncoder.fingerprint`."""
+        """See :meth:`~eotune.encoders.base.Encoder.fingerprint`."""
         settings = (self.pool, self.normalize, self.max_text_tokens, self.model.dtype)
         return fingerprint(self.model, *settings, self.processor.to_json_string(), self.processor.chat_template)
 

@@ -12,9 +12,8 @@ from eotune.core.errors import InputError
 from eotune.core.lookup import require
 from eotune.encoders.base import DualEncoder, autocast, evaluating
 from eotune.encoders.by_name import load
-from eotune.encoders.fingerprint import fingerprint
 from eotune.encoders.pretrained import check_source, first_line, quiet
-from eotune.encoders.towers import OFFLINE_TEXT, text_source
+from eotune.encoders.sources import OFFLINE_TEXT, text_source
 
 _OFFLINE = "minilm"
 _SCHEME = "st:"
@@ -33,10 +32,6 @@ class SentenceEncoder(Protocol):
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
         """Embed texts, in batches by length; returns float32 ``(n, d)`` of unit length, in the order given."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Return a short hash of weights and settings: equal exactly when embeddings are."""
         ...
 
 
@@ -64,11 +59,6 @@ class PackagedSentenceEncoder(nn.Module):
             )
         return nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
 
-    def fingerprint(self) -> str:
-        """See :class:`SentenceEncoder`."""
-        model = self.model
-        return fingerprint(model, repr(model), model.max_seq_length, model.prompts, model.default_prompt_name)
-
 
 class TextTowerEncoder(nn.Module):
     """The text side of a dual encoder.
@@ -86,10 +76,6 @@ class TextTowerEncoder(nn.Module):
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
         """See :class:`SentenceEncoder`."""
         return self.encoder.embed_texts(texts, batch_size=batch_size, precision=precision)
-
-    def fingerprint(self) -> str:
-        """See :class:`SentenceEncoder`."""
-        return self.encoder.fingerprint()
 
 
 def load_sentence(

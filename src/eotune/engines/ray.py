@@ -4,11 +4,12 @@ Plain actors and not Ray Data: the shard is what is resumed, retried smaller and
 the stage's folder. Workers need to reach what rows point to, such as images.
 """
 
+import os
 import pickle
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eotune.core.errors import EotuneError, InputError
@@ -32,21 +33,25 @@ class RayEngine:
     Args:
         workers: How many; as many as there is room for unless given.
         cpus: Cores of each.
-        gpus: GPUs of each; a fraction shares one.
+        gpus: GPUs of each, but of workers that run no model; a fraction shares one, 0 hides them. None is one for
+            workers that run a model, where the cluster has any.
         memory: Bytes to set aside for each. Ray counts them and does not enforce them: it places no worker where they
             are not free, and kills some when a machine runs out.
 
     Raises:
-        InputError: Ray is not installed.
+        InputError: Ray is not installed, or does not give out such amounts.
     """
 
     workers: int | None = None
     cpus: float = 1
-    gpus: float = 0
+    gpus: float | None = None
     memory: int | None = None
 
     def __post_init__(self) -> None:
         require("ray", "ray")
+        for name, amount in (("cpus", self.cpus), ("gpus", self.gpus or 0)):
+            if amount < 0 or (name == "gpus" and amount > 1 and amount % 1):
+                raise InputError(f"{name}={amount:g} a worker", remedy="give a whole number, or a share below 1")
 
     @contextmanager
     def pool(self, worker: WorkerClass, config: Any, *, at_most: int) -> Iterator[Pool]:
@@ -60,7 +65,8 @@ class RayEngine:
         if is_ours:
             ray.init(log_to_driver=False)
         try:
-            pool = _Actors(ray, self, (worker, config), min(self.workers or self.room(), at_most))
+            engine = replace(self, gpus=self._gpus(worker))
+            pool = _Actors(ray, engine, (worker, config), min(self.workers or engine.room(), at_most))
             try:
                 yield pool
             finally:
@@ -76,7 +82,7 @@ class RayEngine:
             InputError: None.
         """
         there = require("ray", "ray").cluster_resources()
-        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory or 0}
+        asked = {"CPU": self.cpus, "GPU": self.gpus or 0, "memory": self.memory or 0}
         room = min((int(there.get(name, 0) // amount) for name, amount in asked.items() if amount), default=1)
         if room < 1:
             wants = ", ".join(f"{amount:g} {name}" for name, amount in asked.items() if amount)
@@ -86,6 +92,14 @@ class RayEngine:
             )
         return room
 
+    def _gpus(self, worker: WorkerClass) -> float:
+        runs_model = getattr(worker, "runs_model", None)
+        if runs_model is False:
+            return 0
+        if self.gpus is not None:
+            return self.gpus
+        return float(bool(runs_model) and require("ray", "ray").cluster_resources().get("GPU", 0) >= 1)
+
 
 class _Actor:
     """A worker, inside a process of Ray's.
@@ -93,7 +107,9 @@ class _Actor:
     Tables go to and fro pickled: some versions of Ray import its data part, and pandas with it, to send them as such.
     """
 
-    def __init__(self, worker: WorkerClass, config: Any) -> None:
+    def __init__(self, worker: WorkerClass, config: Any, *, sees_gpus: bool) -> None:
+        if not sees_gpus:  # some versions of Ray leave all of them to one that asked for none
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._worker = start(worker, config)
 
     def ready(self) -> bytes:
@@ -178,5 +194,5 @@ class _Actors:
         return None if member.piece is None else (member.piece, Failed(_CAUSE, died=True))
 
     def _start(self) -> None:
-        actor = self._kind.remote(*self._recipe)
+        actor = self._kind.remote(*self._recipe, sees_gpus=bool(self._engine.gpus))
         self._busy[actor.ready.remote()] = _Member(actor)

@@ -11,6 +11,7 @@ from eotune.core.files import read_json, write_json
 from eotune.encoders.bands import same_bands
 from eotune.encoders.base import DualEncoder, Encoder, ImageEncoder
 from eotune.encoders.by_name import check_name
+from eotune.encoders.sources import files_mark, folder_mark
 from eotune.methods.base import Method
 from eotune.methods.by_name import create, method_config
 
@@ -166,6 +167,20 @@ def load_image_model(
     image = image_side(encoder, None)
     image.name = name
     return image
+
+
+def model_mark(name: str) -> str:
+    """Return what changes with any file that a model is read from, adapted ones included; nothing is loaded.
+
+    An adapter's own files say which encoder it was trained for: loading refuses another one.
+
+    Raises:
+        InputError: ``run:DIR`` is no adapted model.
+    """
+    if not name.startswith(_SCHEME):
+        return files_mark(name)
+    check_name(name)
+    return f"{_SCHEME}{folder_mark(read_description(Path(name.removeprefix(_SCHEME)))[0])}"
 
 
 def _load_run(name: str, image_size: int | None) -> tuple[Encoder, Method]:

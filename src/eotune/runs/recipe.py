@@ -1,6 +1,6 @@
 """The validated description of one run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,8 +106,15 @@ class Recipe(Config):
         values = self.model_dump(mode="json")
         for data in values["task"].values():
             if isinstance(data, dict) and data.keys() & _SOURCES:
-                data |= {key: str(Path(data[key]).absolute()) for key in _PATHS if data.get(key) is not None}
+                data |= _absolute(data, _PATHS)
+        if values["selection"] is not None:
+            values["selection"] |= _absolute(values["selection"], ["targets"])
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _absolute(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """Return what stands under the keys of paths, made absolute."""
+    return {key: str(Path(values[key]).absolute()) for key in keys if values.get(key) is not None}
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -16,6 +16,8 @@ from eotune.core.errors import InputError
 from eotune.core.files import held, read_json, replaced, write_json, write_text
 from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
 from eotune.data.instructions import InstructionSource
+from eotune.encoders.sources import absolute_name
+from eotune.engines.base import Engine
 from eotune.engines.by_name import engine as engine_by_name
 from eotune.runs.directory import recipe_differences
 from eotune.runs.select_report import write_selection_report
@@ -35,7 +37,7 @@ def select(
     config: SelectionConfig,
     out: Path,
     *,
-    engine: str = "local",
+    engine: str | Engine = "local",
     workers: int | None = None,
     shard_size: int = SHARD_SIZE,
     resume: bool = False,
@@ -48,8 +50,8 @@ def select(
         config: What determines the choice.
         out: Directory to fill: the subset, selection.parquet (id, row, cluster, score, kept, reason, duplicate_of),
             report.html, summary.json, and what resuming needs.
-        engine: ``local`` or ``ray``.
-        workers: How many processes or actors; the engine's own choice where not given.
+        engine: ``local``, ``ray``, or an engine.
+        workers: Of an engine that is named, how many processes or actors; its own choice where not given.
         shard_size: Records that a worker is given at a time, and that an interruption costs at most.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
@@ -66,13 +68,13 @@ def select(
     for other in reuse:
         if not (other / CONFIG).is_file():
             raise InputError(f"{other}: holds no selection", remedy="name the --out of another `eotune select`")
-    source = open_samples(config)
+    source, config = open_samples(config), _absolute(config)
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
             return _finished(source, out, xcomposer=xcomposer)
-        stages = Stages(config, source, out / STAGES, engine_by_name(engine, workers=workers), shard_size,
-                        [other / STAGES for other in reuse])  # fmt: skip
+        where = engine_by_name(engine, workers=workers) if isinstance(engine, str) else engine
+        stages = Stages(config, source, out / STAGES, where, shard_size, [other / STAGES for other in reuse])
         spent: dict[str, float] = {}
         try:
             chosen = choose(config, stages, spent)
@@ -191,7 +193,7 @@ def _refuse_outputs_over_input(source: InstructionSource, out: Path) -> None:
 @contextmanager
 def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[None]:
     """Hold the directory, new or that of the same selection."""
-    text = yaml.safe_dump(_resolved(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     file = out / CONFIG
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file", remedy="choose another --out")
@@ -211,9 +213,9 @@ def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[Non
         yield
 
 
-def _resolved(config: SelectionConfig) -> dict[str, Any]:
-    values = config.model_dump(mode="json")
-    for key in ("samples", "images", "targets"):
-        if values[key] is not None:
-            values[key] = str(Path(values[key]).absolute())
-    return values
+def _absolute(config: SelectionConfig) -> SelectionConfig:
+    """Return the settings with paths that mean the same in another folder, and to a worker elsewhere."""
+    paths = {key: getattr(config, key) for key in ("samples", "images", "targets")}
+    names = {key: getattr(config, key) for key in ("encoder", "sentence_encoder")}
+    changed = {key: path.absolute() for key, path in paths.items() if path is not None}
+    return config.model_copy(update=changed | {key: absolute_name(name) for key, name in names.items() if name})

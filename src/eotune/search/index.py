@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from eotune.core.device import on_best_device
 from eotune.core.errors import InputError, shown
 from eotune.data.images import read_image
+from eotune.encoders.sources import absolute_name
 from eotune.engines.base import Engine
 from eotune.engines.local import LocalEngine
 from eotune.search.build import Speed, update_index
@@ -123,7 +124,7 @@ class Index:
         stac = _stac(archive, asset)
         folder = archive.parent if stac else archive
         table = table_of("exact" if store is None else store)
-        name = _lasting(encoder)
+        name = absolute_name(encoder)
         model = _load(name, image_size)
         with writing(Path(out)) as writer:
             wanted = Manifest(
@@ -311,12 +312,6 @@ def _load(name: str, image_size: int | None) -> Any:
     from eotune.methods.adapted import load_model
 
     return on_best_device(load_model(name, image_size))
-
-
-def _lasting(encoder: str) -> str:
-    """Return a name that means the same from another folder: paths made absolute."""
-    scheme, colon, rest = encoder.partition(":")
-    return f"{scheme}:{Path(rest).absolute()}" if colon and Path(rest).is_dir() else encoder
 
 
 def _refuse_other(have: Manifest, want: Manifest, out: Path, *, store: bool) -> None:

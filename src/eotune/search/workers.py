@@ -48,6 +48,8 @@ class EmbedTiles:
         InputError: The encoder cannot be read.
     """
 
+    runs_model = True
+
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
         self.encoder: Any = on_best_device(load_model(config.encoder, config.image_size))

@@ -40,6 +40,7 @@ class SelectionRule(Config):
         stability: Score so many samples again, with other seeds and other numbers of words, to see how far the ranking
             is chance; None for not.
         targets: A set that the model shall become good at, for the strategy ``nearest``.
+        targets_split: Take only this split of it; it must be given where there are several.
     """
 
     ids: Literal["record", "row"] = "record"
@@ -62,6 +63,7 @@ class SelectionRule(Config):
     smallest_cluster: int = Field(default=1, ge=1)
     stability: int | None = Field(default=None, ge=2)
     targets: Path | None = None
+    targets_split: str | None = None
 
     @model_validator(mode="before")
     @classmethod

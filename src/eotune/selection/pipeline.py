@@ -8,22 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from eotune.core.device import on_best_device
 from eotune.core.errors import InputError
 from eotune.core.progress import say
-from eotune.data.instructions import open_instructions
 from eotune.encoders.multimodal import check_pair_encoder
-from eotune.encoders.sentence import check_sentence, load_sentence
-from eotune.methods.adapted import load_model
+from eotune.encoders.sentence import check_sentence
 from eotune.selection.clusters import Separation
 from eotune.selection.config import SelectionConfig
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
 from eotune.selection.order import id_ranks
 from eotune.selection.quotas import share, total_kept
 from eotune.selection.result import Columns, Reason, SelectionResult
-from eotune.selection.samples import sample_tables
+from eotune.selection.samples import open_targets
 from eotune.selection.stability import Stability, stability
 from eotune.selection.stages import SCORES, Clusters, Stages
 from eotune.selection.strategies.base import Strategy
@@ -86,7 +82,10 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     clock = functools.partial(_timed, seconds)
     with clock("read"):
         samples = stages.samples()
-    n = len(samples)
+    n, targets = len(samples), None
+    if "targets" in strategy.needs:
+        with clock("targets"):
+            targets = stages.targets()
     with clock("images"):
         digests = stages.digests(n)
     with clock("texts"):
@@ -112,7 +111,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
             clusters=labels,
             images=images,
             text_embeddings=vectors,
-            targets=_targets(config) if "targets" in strategy.needs else None,
+            targets=targets,
             **scores,
         )
         total = total_kept(config.keep, n)
@@ -146,6 +145,8 @@ def checked_strategy(config: SelectionConfig) -> Strategy:
         )
     if "targets" in strategy.needs and config.targets is None:
         raise InputError(f"strategy {config.strategy['name']!r} needs targets", remedy="name a set: --set targets=FILE")
+    if "targets" in strategy.needs:
+        open_targets(config)
     if strategy.needs & SCORES and config.encoder is None:
         raise InputError(
             f"strategy {config.strategy['name']!r} needs an encoder of images with texts",
@@ -222,20 +223,6 @@ def _numbered(digests: list[bytes | None]) -> np.ndarray:
     numbers: dict[bytes | None, int] = {}
     found = (numbers.setdefault(digest, len(numbers)) if digest else -1 for digest in digests)
     return np.fromiter(found, np.int64, len(digests))
-
-
-def _targets(config: SelectionConfig) -> np.ndarray:
-    if config.targets is None:
-        raise ValueError("no targets")
-    source = open_instructions(config.targets, check_files=False)
-    texts = [
-        text
-        for table in sample_tables(source, config.text)
-        for text in table.filter(pc.is_null(table["error"]))["text"].to_pylist()
-    ]
-    if not texts:
-        raise InputError(f"{config.targets}: no record can be used", remedy="see docs/instructions.md")
-    return on_best_device(load_sentence(config.sentence_encoder, load_dual=load_model)).embed(texts)
 
 
 @contextmanager

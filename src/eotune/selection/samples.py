@@ -1,14 +1,17 @@
 """The first stage of a selection: the records of a set as rows, numbered, the bad ones with the reason."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from eotune.core.errors import InputError
 from eotune.core.files import sha256
+from eotune.data.caption_formats import RowError, split_of
 from eotune.data.instruction_records import TextKind
 from eotune.data.instructions import BadRecord, InstructionSample, InstructionSource, open_instructions
 from eotune.selection.config import SelectionConfig
@@ -36,6 +39,34 @@ def open_samples(config: SelectionConfig) -> InstructionSource:
         InputError: It cannot be read.
     """
     return open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids)
+
+
+def open_targets(config: SelectionConfig) -> InstructionSource:
+    """Open the set that the model shall become good at, of which the texts alone are read.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if config.targets is None:
+        raise ValueError("no targets")
+    return open_instructions(config.targets, split=config.targets_split, ids=config.ids, check_files=False)
+
+
+def refuse_splits(source: InstructionSource) -> None:
+    """Refuse targets of several splits where none is chosen: those of a test split would steer the choice.
+
+    Raises:
+        InputError: There are.
+    """
+    found: set[str] = set()
+    for record in source.records() if source.split is None else ():
+        with suppress(RowError):  # a bad record, which is named where it is read
+            found |= {split for split in [split_of(record)] if split} if isinstance(record, Mapping) else set()
+    if len(found) > 1:
+        raise InputError(
+            f"{source.path}: targets of {len(found)} splits ({', '.join(sorted(found))})",
+            remedy="choose one: --set targets_split=NAME",
+        )
 
 
 def sample_tables(source: InstructionSource, kind: TextKind) -> Iterator[pa.Table]:

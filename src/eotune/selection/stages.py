@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +17,24 @@ from eotune.data.instructions import InstructionSource
 from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.shards import read_columns, row_failures
 from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usable, write_rows
+from eotune.methods.adapted import model_mark
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
 from eotune.selection.config import SelectionConfig
-from eotune.selection.samples import SCHEMA, sample_tables, source_checksums, text_digest
+from eotune.selection.samples import (
+    SCHEMA,
+    open_targets,
+    refuse_splits,
+    sample_tables,
+    source_checksums,
+    text_digest,
+)
 from eotune.selection.vectors import read_rows
 from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
 
 SHARD_SIZE = 4096
 SCORES = frozenset({"perturbation", "similarity"})  # columns that an encoder of pairs gives
 _REDRAWN = "redrawn"
+_TARGETS = "target-records"
 _WORDS = (1, 2, 3, 4)  # numbers of words that the ranking is looked at with
 _SEPARATIONS = ("silhouette", "davies_bouldin")
 
@@ -97,10 +106,7 @@ class Stages:
         Raises:
             InputError: No record can be used.
         """
-        settings = {"files": source_checksums(self.source.path), "text": self.config.text, "split": self.config.split,
-                    "ids": self.config.ids, "columns": SCHEMA.names}  # fmt: skip
-        tables = sample_tables(self.source, self.config.text)
-        write_rows(tables, Stage("samples", self.folder / "samples", settings), rows_per_shard=self.shard_size)
+        self._read("samples", self.source, self.config.split)
         read = list(read_columns(self.folder / "samples", ["id", "row"]))
         if not read:
             first = next(row_failures(self.folder / "samples"), None)
@@ -145,12 +151,34 @@ class Stages:
             InputError: No text could be embedded.
         """
         name = self.config.sentence_encoder
-        self._mapped("texts", EmbedTexts, name, {"encoder": name})
+        self._mapped("texts", EmbedTexts, name, {"weights": model_mark(name)})
         path = self.folder / "vectors.npy"
         if not path.is_file():
             with replaced(path) as temporary:
                 self._gather(temporary, n)
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def targets(self) -> np.ndarray:
+        """Return embeddings ``(m, d)`` float16 of the texts that the model shall become good at.
+
+        Raises:
+            InputError: They cannot be read, are of several splits, or none can be used.
+        """
+        source = open_targets(self.config)
+        refuse_splits(source)
+        read = self._read(_TARGETS, source, self.config.targets_split)
+        if read.failed:
+            say(f"{source.path}: {read.failed:,} of {read.rows:,} records are no targets")
+        if read.failed == read.rows:
+            first = next(row_failures(read.out))
+            raise InputError(f"{source.path}: no record can be a target ({first.id}: {first.error})",
+                             remedy="see docs/instructions.md")  # fmt: skip
+        name = self.config.sentence_encoder
+        self._mapped("targets", EmbedTexts, name, {"weights": model_mark(name)}, source=_TARGETS)
+        parts = [_embeddings(table) for table in read_columns(self.folder / "targets", ["embedding"])]
+        if not parts:
+            self._refuse_all("targets")
+        return np.concatenate(parts)
 
     def clusters(self, vectors: np.ndarray, usable: np.ndarray) -> Clusters:
         """Return the cluster of each text: k-means fitted on a sample, all assigned in a second pass.
@@ -213,7 +241,15 @@ class Stages:
     def failures(self) -> Iterator[tuple[str, str, str]]:
         """Yield (stage, id, reason) of every row that a stage could not compute."""
         for stage in sorted(path for path in self.folder.glob("[!.]*") if path.is_dir()):
-            yield from ((stage.name, str(one.id), one.error) for one in row_failures(stage))
+            which = "target " if stage.name in ("targets", _TARGETS) else ""  # else ids could be those of samples
+            yield from ((stage.name, f"{which}{one.id}", one.error) for one in row_failures(stage))
+
+    def _read(self, name: str, source: InstructionSource, split: str | None) -> StageResult:
+        """Write the records of a set as a stage."""
+        settings = {"files": source_checksums(source.path), "text": self.config.text, "split": split,
+                    "ids": self.config.ids, "columns": SCHEMA.names}  # fmt: skip
+        stage = Stage(name, self.folder / name, settings)
+        return write_rows(sample_tables(source, self.config.text), stage, rows_per_shard=self.shard_size)
 
     def _write_part(self, name: str, which: np.ndarray) -> None:
         """Write some samples as a stage of their own."""
@@ -221,7 +257,9 @@ class Stages:
         write_rows(self._part(which), stage, rows_per_shard=self.shard_size)
 
     def _scored(self, name: str, source: str, score: ScoreConfig, n: int) -> np.ndarray:
-        self._mapped(name, ScorePairs, score, asdict(score), source=source)
+        settings = asdict(score) | {"weights": model_mark(score.encoder)}
+        del settings["encoder"]  # by another path they are the same
+        self._mapped(name, ScorePairs, score, settings, source=source)
         found = np.full(n, np.nan, np.float32)
         for table in read_columns(self.folder / name, ["position", score.column]):
             found[table["position"].to_numpy()] = table[score.column].to_numpy()
@@ -245,17 +283,19 @@ class Stages:
     def _gather(self, path: Path, n: int) -> None:
         found: np.memmap[Any, Any] | None = None
         for table in read_columns(self.folder / "texts", ["position", "embedding"]):
-            column = table["embedding"].combine_chunks()
-            block = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+            block = _embeddings(table)
             if found is None:
                 found = np.lib.format.open_memmap(path, "w+", np.float16, (n, block.shape[1]))
                 for start in range(0, n, 65536):
                     found[start : start + 65536] = np.nan
             found[table["position"].to_numpy()] = block
         if found is None:
-            first = next(row_failures(self.folder / "texts"))
-            raise InputError(f"no text could be embedded ({first.id}: {first.error})", remedy="try another encoder")
+            self._refuse_all("texts")
         found.flush()
+
+    def _refuse_all(self, name: str) -> NoReturn:
+        first = next(row_failures(self.folder / name))
+        raise InputError(f"no text could be embedded ({first.id}: {first.error})", remedy="try another encoder")
 
     def _part(self, which: np.ndarray) -> Iterator[pa.Table]:
         for table in read_columns(self.folder / "samples", ["id", "position", "images", "text", "words"]):
@@ -289,6 +329,11 @@ class _Rows:
 
     def __getitem__(self, which: Any, /) -> np.ndarray:
         return self._vectors[self._rows[which]]
+
+
+def _embeddings(table: pa.Table) -> np.ndarray:
+    flat: np.ndarray = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(table), -1)
 
 
 def _mark(available: np.ndarray) -> str:

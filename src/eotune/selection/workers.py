@@ -29,6 +29,8 @@ class ReadImages:
         root: Folder that their paths start at.
     """
 
+    runs_model = False
+
     def __init__(self, root: str) -> None:
         self.root = Path(root)
 
@@ -56,6 +58,8 @@ class EmbedTexts:
     Args:
         name: Of the sentence encoder.
     """
+
+    runs_model = True
 
     def __init__(self, name: str) -> None:
         self.encoder: Any = on_best_device(load_sentence(name, load_dual=load_model))
@@ -111,6 +115,8 @@ class ScorePairs:
     Raises:
         InputError: The encoder cannot be read, or has no similarity.
     """
+
+    runs_model = True
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
