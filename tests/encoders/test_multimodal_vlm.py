@@ -246,6 +246,31 @@ def test_answers_are_transformers_own(family, encoders, scenes, folders):
     assert encoders(family).generate([], []) == []
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"repetition_penalty": 1.9},
+        {"num_beams": 3},
+        {"no_repeat_ngram_size": 1},
+        {"suppress_tokens": list(range(4, 300))},
+        {"min_new_tokens": 6, "eos_token_id": list(range(4, 300))},
+    ],
+    ids=lambda rule: next(iter(rule)),
+)
+def test_answers_follow_the_likeliest_tokens_whatever_the_models_file_says(rule, folders, scenes, tmp_path):
+    folder = shutil.copytree(folders["llava"], tmp_path / "llava")
+    ends = {"eos_token_id": rule["eos_token_id"]} if "eos_token_id" in rule else {}
+    answers = []
+    for settings in (ends, rule):
+        own = transformers.GenerationConfig(**{"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0} | settings)
+        own.save_pretrained(folder)
+        encoder = load_pairs(f"vlm:{folder}")
+        answers.append(encoder.generate(scenes, TEXTS, max_new_tokens=6))
+        assert encoder.model.generation_config.to_diff_dict() == own.to_diff_dict()
+    assert answers[0] == answers[1]
+    assert all(answers[0])
+
+
 @pytest.mark.parametrize("family", CHAT)
 def test_every_parameter_is_in_one_part(family, encoders):
     encoder = encoders(family)
