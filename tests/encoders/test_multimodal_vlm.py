@@ -246,6 +246,21 @@ def test_answers_are_transformers_own(family, encoders, scenes, folders):
     assert encoders(family).generate([], []) == []
 
 
+def test_a_blind_question_without_a_template_is_worded_as_with_an_image(folders, scenes):
+    encoder = load_pairs(f"vlm:{folders['paligemma']}")
+    words, text = encoder.processor.tokenizer, "is there a river?"
+    seen, blind = (dict(encoder.prompts.question(image, text)) for image in (scenes[0], None))
+    expected = words("<s>is there a river?\n", add_special_tokens=False)["input_ids"]
+    assert blind["input_ids"].tolist() == [expected]
+    assert blind.keys() == seen.keys() - {"pixel_values"}
+    for name in blind:
+        assert blind[name].tolist() == seen[name][:, -len(expected) :].tolist()
+    with torch.inference_mode():
+        ids = encoder.model.generate(**blind, max_new_tokens=6, do_sample=False)[0, len(expected) :]
+    answers = encoder.generate([None, None, scenes[0]], [text, "a", text], max_new_tokens=6)
+    assert answers[0] == words.decode(ids, skip_special_tokens=True).strip()
+
+
 @pytest.mark.parametrize(
     "rule",
     [

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from eotune.core.errors import InputError, shown
-from eotune.encoders.multimodal_inputs import PairInput
+from eotune.encoders.multimodal_inputs import TOKENS, PairInput
 from eotune.encoders.pretrained import first_line, quiet
 
 _HERE = "TEXT-GOES-HERE"
@@ -84,6 +84,8 @@ class Prompts:
         self.check(text)
         if image is not None:
             return self._processed(image, self._before + text + self._after)
+        if not getattr(self.processor, "chat_template", None):
+            return self._without_image(self._processed(np.zeros((64, 64, 3), np.uint8), self._before + text))
         before, after = self._around("", image=False)
         prompt = before + text + after
         tokens = self.tokenizer([prompt], return_tensors="pt", **self._options(prompt))
@@ -121,10 +123,15 @@ class Prompts:
                     f"text {shown(text)} holds {placeholder!r}, which stands for an image", remedy="take it out"
                 )
 
+    def _without_image(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a prompt without its image's tokens: what the processor puts round a text stays (PaliGemma's do)."""
+        kept = tensors["input_ids"][0] != self.image_token_id
+        return {name: tensors[name][:, kept] for name in TOKENS if name in tensors}
+
     def _around(self, source: str, *, image: bool) -> tuple[str, str]:
         """Return what stands before and, where an answer is to follow, behind a text."""
         if not getattr(self.processor, "chat_template", None):
-            return (self._placeholders[-1] if image and self._placeholders else ""), ""
+            return (self._placeholders[-1] if self._placeholders else ""), ""
         content = [{"type": "image"}] * image + [{"type": "text", "text": _HERE}]
         try:
             prompt = self.processor.apply_chat_template(
