@@ -1,7 +1,6 @@
 """A conversation as what a vision-language model learns from: its tokens, and which of them are answers."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -34,6 +33,7 @@ class Lessons:
         ends = encoder.model.generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         self._ends = [tokenizer.convert_ids_to_tokens(one) for one in (ends if isinstance(ends, list) else [ends])]
+        self._frames: dict[int, int] = {}  # by the number of turns
         self._end = tokenizer.eos_token if tokenizer.eos_token in self._ends else self._ends[0]
 
     def lesson(self, image: np.ndarray, exchanges: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -73,23 +73,27 @@ class Lessons:
         return start + len(self._tail(prompt, self._pieces(exchanges))[0])
 
     def surely_fits(self, size: tuple[int, int], exchanges: Sequence[tuple[str, str]]) -> bool:
-        """Return whether one question with its answer fits whatever its tokens are: none is shorter than a byte.
+        """Return whether a conversation fits whatever its tokens are: none is shorter than a byte.
 
         Tells of most in a hundredth of the time of :meth:`length`.
 
         Raises:
             InputError: As for :meth:`lesson`.
         """
-        for text in chain.from_iterable(exchanges):
+        texts = list(chain.from_iterable(exchanges))
+        for text in texts:
             self.prompts.check(text)
-        size_of_texts = sum(len(text.encode()) for text in chain.from_iterable(exchanges))
-        longest = self.prompts.added_tokens(size) + self._frame + size_of_texts
-        return len(exchanges) == 1 and longest <= self.max_tokens
+        longest = (
+            self.prompts.added_tokens(size) + self._frame(len(exchanges)) + sum(len(one.encode()) for one in texts)
+        )
+        return longest <= self.max_tokens
 
-    @cached_property
-    def _frame(self) -> int:
-        """The bytes of what the chat template puts round a question and its answer, and of what begins and ends it."""
-        return sum(len(text.encode()) for text, _ in self._pieces([("?", "?")])) + len(self.prompts.tokens("?"))
+    def _frame(self, turns: int) -> int:
+        """Return the bytes of what the chat template puts round so many questions and answers."""
+        if turns not in self._frames:
+            pieces = self._pieces([("?", "?")] * turns)
+            self._frames[turns] = sum(len(text.encode()) for text, _ in pieces) + len(self.prompts.tokens("?"))
+        return self._frames[turns]
 
     def _room(self, start: int) -> int:
         """Return how many tokens may follow a prompt of ``start`` tokens."""
