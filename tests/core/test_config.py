@@ -31,6 +31,12 @@ def test_every_error_comes_in_one_pass_with_its_path_and_the_nearest_key():
         parse(Outer, values, source="a.yaml")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "-inf"])
+def test_numbers_are_finite(value):
+    (problem,) = validation_problems(Outer, {"name": "a", "inner": {"rate": value}})
+    assert problem == f"'inner.rate': input should be a finite number (got {value!r})"
+
+
 def test_a_key_far_from_all_known_ones_gets_their_list():
     assert validation_problems(Inner, {"zzz": 1}) == ["'zzz' is not a known key; known: epochs, rate"]
 

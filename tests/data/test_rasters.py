@@ -28,6 +28,8 @@ def test_nan_and_infinity_are_no_data(geotiff):
     values = np.array([[[np.nan, np.inf], [-np.inf, 3]]], np.float32)
     for nodata in (None, np.nan, -9999.0):
         np.testing.assert_array_equal(read_bands(geotiff(values, nodata=nodata))[0], [[np.nan, np.nan], [np.nan, 3]])
+        path = geotiff(values)
+        np.testing.assert_array_equal(read_bands(path, BandConfig(nodata=nodata))[0], [[np.nan, np.nan], [np.nan, 3]])
 
 
 @pytest.mark.parametrize("values", [np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), np.nan, np.float32)])

@@ -246,6 +246,46 @@ def test_answers_are_transformers_own(family, encoders, scenes, folders):
     assert encoders(family).generate([], []) == []
 
 
+def test_a_blind_question_without_a_template_is_worded_as_with_an_image(folders, scenes):
+    encoder = load_pairs(f"vlm:{folders['paligemma']}")
+    words, text = encoder.processor.tokenizer, "is there a river?"
+    seen, blind = (dict(encoder.prompts.question(image, text)) for image in (scenes[0], None))
+    expected = words("<s>is there a river?\n", add_special_tokens=False)["input_ids"]
+    assert blind["input_ids"].tolist() == [expected]
+    assert blind.keys() == seen.keys() - {"pixel_values"}
+    for name in blind:
+        assert blind[name].tolist() == seen[name][:, -len(expected) :].tolist()
+    with torch.inference_mode():
+        ids = encoder.model.generate(**blind, max_new_tokens=6, do_sample=False)[0, len(expected) :]
+    answers = encoder.generate([None, None, scenes[0]], [text, "a", text], max_new_tokens=6)
+    assert answers[0] == words.decode(ids, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"repetition_penalty": 1.9},
+        {"num_beams": 3},
+        {"no_repeat_ngram_size": 1},
+        {"suppress_tokens": list(range(4, 300))},
+        {"min_new_tokens": 6, "eos_token_id": list(range(4, 300))},
+    ],
+    ids=lambda rule: next(iter(rule)),
+)
+def test_answers_follow_the_likeliest_tokens_whatever_the_models_file_says(rule, folders, scenes, tmp_path):
+    folder = shutil.copytree(folders["llava"], tmp_path / "llava")
+    ends = {"eos_token_id": rule["eos_token_id"]} if "eos_token_id" in rule else {}
+    answers = []
+    for settings in (ends, rule):
+        own = transformers.GenerationConfig(**{"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0} | settings)
+        own.save_pretrained(folder)
+        encoder = load_pairs(f"vlm:{folder}")
+        answers.append(encoder.generate(scenes, TEXTS, max_new_tokens=6))
+        assert encoder.model.generation_config.to_diff_dict() == own.to_diff_dict()
+    assert answers[0] == answers[1]
+    assert all(answers[0])
+
+
 @pytest.mark.parametrize("family", CHAT)
 def test_every_parameter_is_in_one_part(family, encoders):
     encoder = encoders(family)

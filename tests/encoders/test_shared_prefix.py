@@ -190,6 +190,19 @@ def test_which_families_share(family, model):
     assert shares_prefix(model(family), *pairs) == (family in CAUSAL)
 
 
+@pytest.mark.parametrize("width", [None, 0.02, 0.2])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_16_bits_tell_the_same_families_apart(kind, family, width):
+    """Also of small weights, as drawn at the start: a prefix that sees what follows moves the text's vectors little."""
+    torch.manual_seed(1)
+    built = FAMILIES[family][0]()
+    for parameter in built.parameters() if width else ():
+        torch.nn.init.normal_(parameter, std=width)
+    pairs = [pair(family, 0, text) for text in (list(range(3, 15)), list(range(5, 15)))]
+    assert shares_prefix(built.to(kind).eval().model, *pairs) == (family in CAUSAL)
+
+
 def test_padding_does_not_matter(model):
     texts, _ = samples()
     pairs = [pair("llava", image, text) for image, text in enumerate(texts)]

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 import yaml
 from transformers import AutoModelForImageTextToText
 
+from eotune.cli.main import main
 from eotune.core.errors import EotuneError, InputError
 from eotune.methods.adapted import load_adapted
 from eotune.runs import instruct_export
 from eotune.runs.execute import execute
 from eotune.runs.export import export
-from eotune.runs.instruct_export import benchmark_command, run_benchmarks
+from eotune.runs.instruct_export import benchmark_command, check_benchmarks, run_benchmarks
 from eotune.runs.recipe import parse_recipe
 
 
@@ -71,13 +73,21 @@ def test_other_formats_are_refused_and_leave_nothing(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_benchmarks_that_cannot_run_leave_no_export(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(instruct_export, "find_spec", lambda name: None)
+    line = ["eotune", "export", run, "--format", "hf", "--out", tmp_path / "merged", "--benchmarks", "mme"]
+    monkeypatch.setattr(sys, "argv", list(map(str, line)))
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "'lmms_eval' is not installed; run: pip install lmms-eval" in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
+
+
 def test_benchmarks_run_where_lmms_eval_is(monkeypatch, tmp_path):
     command = benchmark_command(tmp_path, "smolvlm", ["mme"])
     assert command[4] == "huggingface"
-    monkeypatch.setattr(instruct_export, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="'lmms_eval' is not installed; run: pip install lmms-eval"):
-        run_benchmarks(command)
     monkeypatch.setattr(instruct_export, "find_spec", lambda name: name)
+    check_benchmarks()
     seen = []
 
     def called(arguments, **rest):

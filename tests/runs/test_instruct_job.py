@@ -1,6 +1,7 @@
 """Whole runs of visual questions with a tiny random LLaVA."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -168,6 +169,60 @@ def test_parts_of_a_batch_change_nothing(values, tmp_path):
         losses.append([event["loss"] for event in events if event["event"] == "step"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert len(losses[0]) == 3
+
+
+def test_answers_that_the_prompt_leaves_no_room_for_are_no_training(values, tmp_path, capsys):
+    recipe = values(max_steps=1)
+    recipe["task"]["max_tokens"] = 12
+    with pytest.raises(
+        InputError, match=r"none of 24 samples can be used; the first: sample train-0\.png-0: the prompt"
+    ):
+        execute(parse_recipe(recipe), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    recipe["task"]["max_tokens"] = 18  # the prompts of the second questions alone take more
+    execute(parse_recipe(recipe), tmp_path / "run", splits=("validation",))
+    splits = read_json(tmp_path / "run" / "data.json")["splits"]
+    assert [splits[name]["conversations"] for name in ("train", "validation", "test")] == [12, 4, 8]
+    assert "warning: train: 12 records are left out; the first: sample train-0.png-1: the pr" in capsys.readouterr().err
+
+
+def test_cut_answers_are_counted(values, tmp_path, capsys):
+    recipe = values(max_steps=1)
+    recipe["task"]["max_tokens"] = 21
+    execute(parse_recipe(recipe), tmp_path / "run")
+    assert read_json(tmp_path / "run" / "data.json")["splits"]["train"]["cut"] == 12
+    assert (
+        "12 of 24 conversations are longer than task.max_tokens: 21; their answers are cut" in capsys.readouterr().err
+    )
+    assert "12 conversations of train are longer than max_tokens" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_the_processor_refuses_is_left_out_before_training(values, scene_questions, tmp_path, monkeypatch):
+    import transformers
+    from PIL import Image
+
+    shutil.copytree(scene_questions.parent, tmp_path / "data")
+    for split in ("train", "test"):
+        Image.new("RGB", (300, 20)).save(tmp_path / "data" / f"{split}-1.png")
+    plain = transformers.LlavaProcessor.__call__
+
+    def strict(self, images=None, **rest):
+        for image in images or ():
+            if max(image.size) > 10 * min(image.size):
+                raise ValueError("absolute aspect ratio must be smaller than 10")
+        return plain(self, images=images, **rest)
+
+    monkeypatch.setattr(transformers.LlavaProcessor, "__call__", strict)
+    recipe = values(max_steps=1)
+    for split in ("train", "validation", "test"):
+        recipe["task"][split] = {"samples": str(tmp_path / "data" / scene_questions.name), "split": split}
+    execute(parse_recipe(recipe), tmp_path / "run")
+    data = read_json(tmp_path / "run" / "data.json")
+    assert {split: one["left_out"] for split, one in data["splits"].items()} == {"train": 2, "validation": 0, "test": 2}
+    assert data["left_out"]["test"][0].startswith(
+        "sample test-1.png-0: an image of shape (20, 300, 3) cannot be prepared"
+    )
+    assert len(read_predictions(tmp_path / "run")) == 6
 
 
 @pytest.mark.parametrize(

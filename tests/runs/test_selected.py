@@ -1,9 +1,11 @@
 import json
 
 import pytest
+import yaml
 
 from eotune.core.errors import InputError
 from eotune.data.captions import read_captions
+from eotune.runs import selected as module
 from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
 from eotune.runs.workshop import Workshop
@@ -62,6 +64,29 @@ def test_an_interrupted_run_goes_on_with_its_choice(make, tmp_path, monkeypatch)
     execute(make(), out, resume=True)
     assert (out / "selection" / "summary.json").stat().st_mtime_ns == before
     assert (out / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"), [("record", None, "record"), ("row", None, "row"), ("record", "row", "row")]
+)
+def test_ids_are_those_of_training_unless_given(scene_questions, tmp_path, monkeypatch, own, given, expected):
+    data = {"samples": str(scene_questions), "split": "train"}
+    recipe = parse_recipe(
+        {
+            "name": "ask",
+            "task": {"name": "instruct", "train": {**data, "ids": own}, "test": data},
+            "encoder": "vlm:none",
+            "method": {"name": "lora"},
+            "selection": RULE if given is None else {**RULE, "ids": given},
+        }
+    )
+    again = parse_recipe(yaml.safe_load(recipe.to_yaml()))
+    seen = []
+    monkeypatch.setattr(module, "_choose", lambda config, folder, workshop: seen.append(config.ids) or 1 / 0)
+    for one in (recipe, again):
+        with pytest.raises(ZeroDivisionError):
+            module.selected(one, tmp_path, Workshop())
+    assert seen == [expected, expected]
 
 
 def test_what_cannot_be_chosen_from_is_refused(make, tmp_path):

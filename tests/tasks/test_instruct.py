@@ -71,6 +71,9 @@ def test_a_share_of_the_images_is_held_out_with_all_their_questions(write):
 def test_what_cannot_be_read_is_refused(write):
     with pytest.raises(ValueError, match="name either samples or labels"):
         InstructData()
+    for share in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite number"):
+            InstructConfig(train={"samples": "a"}, validation=share, test={"samples": "a"})
     file = write({"id": "a", "image": "c0/none.png", "question": "?", "answer": "a"})
     with pytest.raises(InputError, match="no sample can be used; the first: record 0: "):
         InstructData(samples=file).read()

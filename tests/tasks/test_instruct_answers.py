@@ -1,9 +1,13 @@
 """Answers judged, against loops; and the file's own examples of how questions are told apart."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from eotune.tasks.instruct import Conversation
 from eotune.tasks.instruct_answers import Judged, interval, kind_of_question, matches, prior_answers
+from eotune.tasks.instruct_evaluation import judge
 
 KINDS = ["yes_no", "short", "yes_no", "open", "short", "yes_no", "class", "open"]
 CORRECT = np.array([1, 0, 0, 1, 1, 1, 0, 0], bool)
@@ -61,6 +65,14 @@ def test_open_questions_count_where_there_are_no_others():
         ("Is there a road?", "No road crosses the wide field", "open"),
         ("Pick one:\nforest\nport\nriver", "River", "class"),
         ("Is it red, green or blue?", "many different colours of paint", "open"),
+        ("What is it: ship, plane?", "plane", "short"),
+        ("What is it? Answer with one of: ship, plane.", "ship", "short"),
+        ("Classes: ship, plane. Answer in one word or a short phrase.", "plane", "short"),
+        ("Classes: ship, plane, car. Answer in one word or a short phrase.", "car", "class"),
+        ("Which of: forest, port or river?", "Port", "class"),
+        ("forest; port; Cropland and pasture: which is it?", "cropland and pasture", "class"),
+        ("Which is it?\nA. forest\nB. port", "B", "class"),
+        ("Which is it?\n- forest\n- port\n- river\n", "forest", "class"),
     ],
 )
 def test_kinds(question, answer, kind):
@@ -76,10 +88,27 @@ def test_kinds(question, answer, kind):
         ("dense-residential", "Dense Residential", "class", True),
         ("The harbour.", "harbour", "short", True),
         ("10", "1", "short", False),
+        ("", "A", "short", False),
+        ("The", "A", "short", False),
+        ("a.", "A", "short", True),
+        ("A", "The A", "short", False),
+        ("an apron", "the apron", "short", True),
     ],
 )
 def test_matches(answer, reference, kind, right):
     assert matches(answer, reference, kind) == right
+
+
+def test_a_kinds_name_changes_no_judgement():
+    samples = [
+        Conversation("0", Path("a.png"), (("Is there a road?", "yes"),)),
+        Conversation("1", Path("a.png"), (("Which of: forest, port, dense houses?", "dense houses"),)),
+        Conversation("2", Path("a.png"), (("How many?", "two"),)),
+    ]
+    given = ["Yes, there is.", "dense-houses", "two ships"]
+    plain, named = judge(samples, given, {}), judge(samples, given, {"presence": "is there", "scene": "which|how"})
+    assert (plain.kinds, named.kinds) == (["yes_no", "class", "short"], ["presence", "scene", "scene"])
+    assert plain.correct.tolist() == named.correct.tolist() == [True, True, False]
 
 
 def test_a_prior_knows_nothing_of_the_image():

@@ -78,8 +78,29 @@ def test_what_goes_beyond_is_cut_off(encoder):
     cut = Lessons(encoder, 30).lesson(IMAGE, TALK)
     assert cut["input_ids"].shape == cut["labels"].shape == (1, 30)
     torch.testing.assert_close(cut["labels"][0], whole["labels"][0, :30])
-    question = Lessons(encoder, 8).lesson(IMAGE, TALK)
-    assert (question["labels"] == IGNORED).all()
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(encoder):
+    start = encoder.prompts.question(IMAGE, TALK[0][0])["input_ids"].shape[1]
+    one = Lessons(encoder, start + 1).lesson(IMAGE, TALK)
+    assert taught(encoder, one) == " yes"
+    for method, image in (("lesson", IMAGE), ("length", IMAGE.shape[:2])):
+        with pytest.raises(
+            InputError, match=f"prompt alone takes {start} tokens, and task.max_tokens is {start}; raise"
+        ):
+            getattr(Lessons(encoder, start), method)(image, TALK)
+
+
+@pytest.mark.parametrize("size", [(40, 50), (50, 40), (8, 90)])
+def test_lengths_are_those_of_lessons(encoder, byte_pairs, size):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for one in (encoder, paligemma(byte_pairs)):
+        lessons = Lessons(one, 1000)
+        for talk in (TALK, TALK[1:], (("Où? ", " à\n gauche"),)):
+            length = lessons.lesson(image, talk)["input_ids"].shape[1]
+            assert lessons.length(size, talk) == length
+            assert not Lessons(one, length - 1).surely_fits(size, talk)
+            assert lessons.surely_fits(size, talk)
 
 
 def test_the_loss_is_transformers_own_and_parts_add_up(encoder):

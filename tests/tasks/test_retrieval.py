@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from eotune import encoders
 from eotune.core.errors import InputError
@@ -75,6 +76,17 @@ def test_a_list_of_images_chooses_and_orders_them(captions, tmp_path):
             data.read()
     with pytest.raises(InputError, match=r"none\.txt: cannot be read \(No such file"):
         CaptionData(captions=captions, listed=tmp_path / "none.txt").read()
+
+
+def test_a_listed_name_may_hold_what_ends_lines_elsewhere(tmp_path):
+    names = ["a\u2028b.png", "c\x85d.png"]
+    for name in names:
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    rows = [json.dumps({"image": name, "captions": ["a field"]}) for name in names]
+    (tmp_path / "captions.jsonl").write_text("\n".join(rows))
+    (tmp_path / "listed.txt").write_text("\r\n".join(names), encoding="utf-8")
+    data = CaptionData(captions=tmp_path / "captions.jsonl", listed=tmp_path / "listed.txt")
+    assert [sample.image for sample in data.read().samples] == names
 
 
 def test_a_listed_file_name_that_several_images_have_is_refused(captions, tmp_path):

@@ -28,10 +28,12 @@ def command(
     from eotune.core.errors import InputError
     from eotune.methods.adapted import read_description
     from eotune.runs.export import export
-    from eotune.runs.instruct_export import run_benchmarks
+    from eotune.runs.instruct_export import check_benchmarks, run_benchmarks
 
-    if benchmarks is not None and read_description(run)[1].kind != "vlm":
-        raise InputError("--benchmarks is of vision-language models", remedy="leave it out")
+    if benchmarks is not None:
+        if read_description(run)[1].kind != "vlm":
+            raise InputError("--benchmarks is of vision-language models", remedy="leave it out")
+        check_benchmarks()
     summary = export(run, to, out)
     if as_json:
         typer.echo(json.dumps(summary))

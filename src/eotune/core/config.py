@@ -13,7 +13,7 @@ ConfigType = TypeVar("ConfigType", bound="Config")
 
 
 class Config(BaseModel):
-    """A validated, immutable description. Subclass it with typed fields.
+    """A validated, immutable description. Subclass it with typed fields; numbers are finite unless a field says so.
 
     Example:
         >>> class Training(Config):
@@ -27,7 +27,7 @@ class Config(BaseModel):
         a.yaml: 'epoch' is not a known key; did you mean 'epochs'?
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 def parse(kind: type[ConfigType], values: Mapping[str, Any], *, source: str = "", prefix: str = "") -> ConfigType:

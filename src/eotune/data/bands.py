@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from eotune.core.config import Config
 from eotune.core.lookup import nearest
@@ -41,7 +41,7 @@ class BandConfig(Config):
     low: float | None = None
     high: float | None = None
     use_scale: bool = True
-    nodata: float | None = None
+    nodata: float | None = Field(default=None, allow_inf_nan=True)
     decibels: Literal["power", "amplitude"] | None = None
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ class Fingerprint:
         detail: What a blur takes away from its 32 x 32 thumbnail, likewise; zeros where ``is_flat``.
         colour: Its mean, RGB.
         is_flat: Whether it shows nothing but one colour.
+        size: Its height and width.
     """
 
     pixels: bytes
@@ -45,6 +46,7 @@ class Fingerprint:
     detail: np.ndarray
     colour: np.ndarray
     is_flat: bool
+    size: tuple[int, int]
 
 
 def fingerprint(image: np.ndarray) -> Fingerprint:
@@ -70,6 +72,7 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
         detail=_unit(np.asarray(grey).astype(np.float32) - blurred, is_flat),
         colour=np.asarray(small).mean(axis=(0, 1), dtype=np.float32),
         is_flat=is_flat,
+        size=(image.shape[0], image.shape[1]),
     )
 
 

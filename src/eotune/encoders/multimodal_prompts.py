@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from eotune.core.errors import InputError, shown
-from eotune.encoders.multimodal_inputs import PairInput
+from eotune.encoders.multimodal_inputs import TOKENS, PairInput
 from eotune.encoders.pretrained import first_line, quiet
 
 _HERE = "TEXT-GOES-HERE"
@@ -48,6 +48,7 @@ class Prompts:
         # What stands between the image and any text, as tokens.
         blank = self._processed(np.zeros((64, 64, 3), np.uint8), self._before)["input_ids"][0].tolist()
         self._between = blank[self._behind(blank, self.image_token_id) :]
+        self._added: dict[tuple[int, int], int] = {}  # by an image's height and width
 
     def pair(self, image: np.ndarray, text: str) -> PairInput:
         """Return the inputs for an image, uint8 ``(h, w, 3)``, and a text.
@@ -55,7 +56,7 @@ class Prompts:
         Raises:
             InputError: The text holds the image's placeholder, or the processor refuses the image.
         """
-        self._check(text)
+        self.check(text)
         tensors = self._processed(image, self._before + text)
         return PairInput(tensors, self._text_start(tensors["input_ids"][0].tolist()))
 
@@ -67,7 +68,7 @@ class Prompts:
         Raises:
             InputError: As for :meth:`pair`.
         """
-        self._check(new)
+        self.check(new)
         replaced, tail = self._tail(old), self._tail(new)
         start = len(pair) - len(replaced)
         if pair.ids[start:].tolist() != replaced:
@@ -80,18 +81,57 @@ class Prompts:
         Raises:
             InputError: As for :meth:`pair`.
         """
-        self._check(text)
+        self.check(text)
         if image is not None:
             return self._processed(image, self._before + text + self._after)
+        if not getattr(self.processor, "chat_template", None):
+            return self._without_image(self._processed(np.zeros((64, 64, 3), np.uint8), self._before + text))
         before, after = self._around("", image=False)
         prompt = before + text + after
         tokens = self.tokenizer([prompt], return_tensors="pt", **self._options(prompt))
         return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of a question's prompt, in which an image is its placeholder alone.
+
+        Raises:
+            InputError: The text holds the image's placeholder.
+        """
+        self.check(text)
+        return self._tokens(self._before + text + self._after)
+
+    def added_tokens(self, size: tuple[int, int]) -> int:
+        """Return how many tokens an image of this height and width adds to :meth:`tokens`; one of each is prepared.
+
+        Raises:
+            InputError: The processor refuses such an image.
+        """
+        if size not in self._added:
+            whole = self.question(np.zeros((*size, 3), np.uint8), "?")["input_ids"].shape[1]
+            self._added[size] = whole - len(self.tokens("?"))
+        return self._added[size]
+
+    def check(self, text: str) -> None:
+        """Refuse a text that holds the image's placeholder.
+
+        Raises:
+            InputError: It does.
+        """
+        for placeholder in self._placeholders:
+            if placeholder in text:
+                raise InputError(
+                    f"text {shown(text)} holds {placeholder!r}, which stands for an image", remedy="take it out"
+                )
+
+    def _without_image(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a prompt without its image's tokens: what the processor puts round a text stays (PaliGemma's do)."""
+        kept = tensors["input_ids"][0] != self.image_token_id
+        return {name: tensors[name][:, kept] for name in TOKENS if name in tensors}
+
     def _around(self, source: str, *, image: bool) -> tuple[str, str]:
         """Return what stands before and, where an answer is to follow, behind a text."""
         if not getattr(self.processor, "chat_template", None):
-            return (self._placeholders[-1] if image and self._placeholders else ""), ""
+            return (self._placeholders[-1] if self._placeholders else ""), ""
         content = [{"type": "image"}] * image + [{"type": "text", "text": _HERE}]
         try:
             prompt = self.processor.apply_chat_template(
@@ -111,6 +151,11 @@ class Prompts:
         first = self.tokenizer.bos_token
         return {"add_special_tokens": False} if first and prompt.startswith(first) else {}
 
+    def _tokens(self, prompt: str) -> list[int]:
+        """Return a prompt's tokens as the tokenizer alone makes them: an image is its placeholder."""
+        ids: list[int] = self.tokenizer([prompt], **self._options(prompt))["input_ids"][0]
+        return ids
+
     def _processed(self, image: np.ndarray, prompt: str) -> dict[str, Tensor]:
         try:
             with quiet():
@@ -126,8 +171,7 @@ class Prompts:
 
     def _tail(self, text: str) -> list[int]:
         """Return the tokens behind the image's placeholder, as the tokenizer alone makes them."""
-        prompt = self._before + text
-        ids = self.tokenizer([prompt], **self._options(prompt))["input_ids"][0]
+        ids = self._tokens(self._before + text)
         return ids[self._behind(ids, self.tokenizer.convert_tokens_to_ids(self._placeholder)) :]
 
     def _text_start(self, ids: list[int]) -> int:
@@ -142,10 +186,3 @@ class Prompts:
     def _behind(ids: list[int], token: int) -> int:
         """Return the index behind the last ``token``; 0 where there is none."""
         return len(ids) - ids[::-1].index(token) if token in ids else 0
-
-    def _check(self, text: str) -> None:
-        for placeholder in self._placeholders:
-            if placeholder in text:
-                raise InputError(
-                    f"text {shown(text)} holds {placeholder!r}, which stands for an image", remedy="take it out"
-                )

@@ -152,7 +152,7 @@ class VisionLanguageEncoder(PairEncoder, Encoder):
         max_new_tokens: int = 32,
         batch_size: int = 16,
     ) -> list[str]:
-        """Answer prompts, always by the likeliest token.
+        """Answer prompts, always by the likeliest token, whatever else the model's generation_config.json asks for.
 
         Args:
             images: uint8 ``(h, w, 3)`` of any size; None where a prompt is asked without an image.
@@ -211,18 +211,24 @@ class VisionLanguageEncoder(PairEncoder, Encoder):
         from transformers import GenerationConfig
 
         batch = collate(asked, self.prompts.pad_id, side="left")
-        end = self.model.generation_config.eos_token_id
+        own = self.model.generation_config
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
+            bos_token_id=own.bos_token_id,
             pad_token_id=self.prompts.pad_id,
-            eos_token_id=self.prompts.tokenizer.eos_token_id if end is None else end,
+            eos_token_id=self.prompts.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id,
         )
         tensors = {
             name: one.to(self.model.device, self.model.dtype if one.is_floating_point() else None)
             for name, one in batch.items()
         }
-        ids = self.model.generate(**tensors, generation_config=settings)[:, batch["input_ids"].shape[1] :]
+        # What the model's own file says of beams, penalties and forbidden tokens would fill what is left open here.
+        self.model.generation_config = settings
+        try:
+            ids = self.model.generate(**tensors, generation_config=settings)[:, batch["input_ids"].shape[1] :]
+        finally:
+            self.model.generation_config = own
         return [text.strip() for text in self.prompts.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def _cut(self, pair: PairInput) -> PairInput:

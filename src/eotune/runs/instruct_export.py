@@ -122,18 +122,26 @@ def benchmark_command(model: Path, model_type: str, tasks: Sequence[str] = BENCH
     ]  # fmt: skip
 
 
+def check_benchmarks() -> None:
+    """Refuse what :func:`run_benchmarks` cannot do, before anything is written.
+
+    Raises:
+        InputError: lmms-eval is not installed.
+    """
+    if find_spec("lmms_eval") is None:
+        raise InputError(
+            "--benchmarks: the package 'lmms_eval' is not installed",
+            remedy="run: pip install lmms-eval; where it has an environment of its own, leave the option out and run "
+            "there the command that is printed",
+        )
+
+
 def run_benchmarks(command: Sequence[str]) -> None:
     """Run what :func:`benchmark_command` returned in this Python; its output goes to standard error.
 
     Raises:
-        InputError: lmms-eval is not installed.
         EotuneError: It failed.
     """
-    if find_spec("lmms_eval") is None:
-        raise InputError(
-            "the package 'lmms_eval' is not installed",
-            remedy=f"run: pip install lmms-eval, here or where it has an environment of its own: {shlex.join(command)}",
-        )
     status = subprocess.run([sys.executable, *command[1:]], check=False, stdout=sys.stderr).returncode
     if status:
         raise EotuneError(f"lmms-eval ended with status {status}: {shlex.join(command)}")

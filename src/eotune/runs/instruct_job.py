@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from eotune.tasks.instruct import InstructConfig, InstructSet, read_data
 from eotune.tasks.instruct_answers import kind_of_question, prior_answers
 from eotune.tasks.instruct_evaluation import answers, judge
 from eotune.tasks.instruct_training import LIKELIHOOD, InstructTraining
+from eotune.tasks.instruct_usable import usable
 from eotune.training.processes import is_main, world_size
 from eotune.training.trainer import Work
 
@@ -53,16 +56,15 @@ class InstructJob(Job[VisionLanguageEncoder]):
         self._images = ImageCache([], memory_limit_bytes=int(limit))
 
     def description(self) -> dict[str, Any]:
-        """Return data.json: files, sizes of the splits, records left out, images that the splits share."""
-        sets = {split: self._of(split) for split in _SPLITS}
-        taken = {split: self.workshop.inventory(_as_captions(one), bands=None) for split, one in sets.items()}
-        problems = [problem for inventory in taken.values() for problem in inventory.problems]
-        if problems:
-            raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
+        """Return data.json: files, sizes of the splits, records left out, images that the splits share.
+
+        What the model cannot be asked or taught is taken out of the splits.
+        """
+        self._leave_out(self._inventories())
+        sets, taken = {split: self._of(split) for split in _SPLITS}, self._inventories()
         left_out = {split: one.left_out for split, one in sets.items() if one.left_out}
         if is_main():
-            for split, lines in left_out.items():
-                say(f"warning: {split}: {len(lines):,} records are left out; the first: {lines[0]}")
+            _warn(sets, self.task.max_tokens)
         return {
             "files": {str(one.source): sha256(one.source) for one in sets.values() if one.source.is_file()},
             "splits": {split: self._of_split(one, taken[split]) for split, one in sets.items()},
@@ -128,6 +130,27 @@ class InstructJob(Job[VisionLanguageEncoder]):
         write_card(run)
         write_report(run)
 
+    def _leave_out(self, taken: Mapping[str, Inventory]) -> None:
+        """Take out of the splits what the model cannot be asked or taught."""
+        lessons = self.workshop.lessons(self.recipe.encoder, self.task.max_tokens)
+        for split, inventory in taken.items():
+            asked = self._of(split)
+            found = zip(asked.images(), inventory.fingerprints, strict=True)
+            sizes = {image: one.size for image, one in found if one is not None}
+            self.data = replace(self.data, **{split: usable(asked, sizes, lessons, taught=split != "test")})
+
+    def _inventories(self) -> dict[str, Inventory]:
+        """Return the images of each split; asked again, they are not read again.
+
+        Raises:
+            InputError: Some cannot be read.
+        """
+        taken = {split: self.workshop.inventory(_as_captions(self._of(split)), bands=None) for split in _SPLITS}
+        problems = [problem for inventory in taken.values() for problem in inventory.problems]
+        if problems:
+            raise listed_error("images", problems, remedy="`eotune check` lists every bad file of a data set")
+        return taken
+
     def _of(self, split: str) -> InstructSet:
         found: InstructSet = getattr(self.data, split)
         return found
@@ -150,8 +173,20 @@ class InstructJob(Job[VisionLanguageEncoder]):
             "exchanges": sum(len(sample.exchanges) for sample in asked.samples),
             "kinds": dict(sorted(kinds.items())),
             "left_out": len(asked.left_out),
+            "cut": asked.cut,
             "sha256": digest.hexdigest(),
         }
+
+
+def _warn(sets: Mapping[str, InstructSet], max_tokens: int) -> None:
+    for split, one in sets.items():
+        if one.left_out:
+            say(f"warning: {split}: {len(one.left_out):,} records are left out; the first: {one.left_out[0]}")
+        if one.cut:
+            say(
+                f"warning: {split}: {one.cut:,} of {len(one):,} conversations are longer than task.max_tokens: "
+                f"{max_tokens:,}; their answers are cut"
+            )
 
 
 def _as_captions(asked: InstructSet) -> CaptionSet:

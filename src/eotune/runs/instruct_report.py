@@ -59,6 +59,9 @@ def cautions(files: RunFiles) -> Iterator[str]:
     for split, lines in files.data.get("left_out", {}).items():
         count = files.data["splits"][split]["left_out"]
         yield f"{count:,} records of {split} could not be used and were left out; the first: {lines[0]}"
+    for split, found in files.data["splits"].items():
+        if found.get("cut"):
+            yield f"{found['cut']:,} conversations of {split} are longer than max_tokens: ends of answers were cut."
     if files.summary["trainable_parameters"]:
         yield from gain_cautions(files.row("accuracy", model="gain"))
     baselines = {"gain_over_blind": "the model asked without the image", "gain_over_prior": "training's answers alone"}

@@ -72,7 +72,8 @@ def read_predictions(run: Path) -> list[dict[str, Any]]:
     """
     path = run / PREDICTIONS
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines: U+2028 may stand inside an answer.
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         for line in lines:
             bool(line["adapted"]["correct"]), line["kind"], line["image"]
     except (OSError, ValueError, LookupError, TypeError) as error:

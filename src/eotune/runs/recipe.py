@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -55,9 +55,11 @@ class RecipeSelection(SelectionRule):
 
     Attributes:
         seed: Of the choice; the run's where not given.
+        ids: Those of ``task.train`` where not given.
     """
 
     seed: int | None = Field(default=None, ge=0)  # type: ignore[assignment]
+    ids: Literal["record", "row"] | None = None  # type: ignore[assignment]
 
 
 class Recipe(Config):

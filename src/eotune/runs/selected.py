@@ -39,7 +39,7 @@ def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
         {
             **rule.model_dump(),
             "seed": recipe.seed if rule.seed is None else rule.seed,
-            "ids": getattr(train, "ids", rule.ids),
+            "ids": rule.ids or getattr(train, "ids", "record"),
             "samples": getattr(train, key),
             "images": train.images,
             "split": train.split,

@@ -25,6 +25,7 @@ from eotune.runs.measure import Measured, measure
 from eotune.runs.recipe import EncoderConfig
 from eotune.tasks.instruct import Conversation
 from eotune.tasks.instruct_evaluation import answers
+from eotune.tasks.instruct_inputs import Lessons
 from eotune.tasks.labelled_images import image_features
 from eotune.tasks.retrieval import EvaluationSet
 from eotune.tasks.shared_images import SharedImages
@@ -67,6 +68,10 @@ class Workshop:
     def vision_language(self, config: EncoderConfig) -> VisionLanguageEncoder:
         """Return a pretrained vision-language model that the caller may change."""
         return self._handed_out(_vision_language, config)
+
+    def lessons(self, config: EncoderConfig, max_tokens: int) -> Lessons:
+        """Return what makes lessons of conversations for the pretrained model; for looking at, not for training."""
+        return Lessons(self._pretrained(_vision_language, config), max_tokens)
 
     def pretrained_answers(
         self,

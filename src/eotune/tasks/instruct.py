@@ -53,12 +53,14 @@ class InstructSet:
         root: The folder of the images.
         samples: In the order of the file.
         left_out: Records that cannot be used, a line each.
+        cut: Number of samples whose answers lose their end, since they are longer than the task's ``max_tokens``.
     """
 
     source: Path
     root: Path
     samples: tuple[Conversation, ...]
     left_out: tuple[str, ...] = ()
+    cut: int = 0
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -163,7 +165,8 @@ class InstructConfig(Config):
         train: Trained on.
         validation: Chooses the best epoch: a set, or the share of training images to hold out for it.
         test: Asked once, at the end.
-        max_tokens: Longest conversation in tokens, the image's among them; what goes beyond is cut off.
+        max_tokens: Longest conversation in tokens, the image's among them; what goes beyond is cut off,
+            and a prompt of that many is refused.
         max_new_tokens: Longest answer that is generated.
         batch_size: Questions that are answered at once.
         kinds: Kinds of question beside those that are told by themselves: a name, and a pattern (a regular expression,

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +55,29 @@ def kind_of_question(question: str, answer: str, kinds: Mapping[str, str] | None
     words = normalised(answer).split()
     if words[:1] in (["yes"], ["no"]) and len(words) <= _SHORT_WORDS:
         return YES_NO
-    options = [compact(re.sub(r"^\W*(?:or|and)\b", "", one)) for one in re.split(r"[,;:\n|.?]", question)]
-    if len(options) > _OPTIONS and compact(answer) in options:
+    if any(compact(answer) in options for options in _lists(question)):
         return CLASS
     return SHORT if len(words) <= _SHORT_WORDS else OPEN
 
 
+def _lists(question: str) -> Iterator[set[str]]:
+    """Yield what each part of a question lists, where that is at least :data:`_OPTIONS` options."""
+    for part in re.split(r"[:?]|(?<=[^\W\d]{2})\.(?=\s|$)", question):  # the dot of "A. forest" ends no sentence
+        pieces = re.split(r"[,;\n|.]|\bor\b", part, flags=re.IGNORECASE)
+        options = {compact(re.sub(r"^\W*and\b", "", one)) for one in pieces} - {""}
+        if len(options) >= _OPTIONS:
+            yield options
+
+
 def normalised(text: str) -> str:
-    """Return an answer without case, punctuation at words' ends, articles and repeated space.
+    """Return an answer without case, punctuation at words' ends, articles beside other words, and repeated space.
 
     Example:
-        >>> normalised(" The  answer: 1,000 trees. ")
-        'answer 1,000 trees'
+        >>> normalised(" The  answer: 1,000 trees. "), normalised("A.")
+        ('answer 1,000 trees', 'a')
     """
-    words = (word.strip(".,;:!?\"'()[]") for word in text.lower().split())
-    return " ".join(word for word in words if word and word not in ("a", "an", "the"))
+    words = [word.strip(".,;:!?\"'()[]") for word in text.lower().split()]
+    return " ".join([word for word in words if word not in ("", "a", "an", "the")] or filter(None, words))
 
 
 def compact(text: str) -> str:
@@ -84,6 +92,8 @@ def compact(text: str) -> str:
 
 def matches(answer: str, reference: str, kind: str) -> bool:
     """Return whether an answer is the reference, up to how it is written; of ``yes_no`` the first word counts.
+
+    ``kind`` is what :func:`kind_of_question` tells of the reference; a user's name for it has no rule of its own.
 
     Example:
         >>> matches("Yes, there is one.", "yes", "yes_no"), matches("two ships", "Two", "short")

@@ -50,7 +50,7 @@ def answers(
 
 
 def judge(samples: Sequence[Conversation], given: Sequence[str], kinds: Mapping[str, str]) -> Judged:
-    """Hold answers against the samples' own.
+    """Hold answers against the samples' own; how, goes by the reference, whatever its kind is called.
 
     Args:
         samples: With the references.
@@ -59,5 +59,8 @@ def judge(samples: Sequence[Conversation], given: Sequence[str], kinds: Mapping[
     """
     found = [kind_of_question(one.question, one.answer, kinds) for one in samples]
     numbers = {image: number for number, image in enumerate(dict.fromkeys(one.image for one in samples))}
-    correct = [matches(answer, one.answer, kind) for answer, one, kind in zip(given, samples, found, strict=True)]
+    correct = [
+        matches(answer, one.answer, kind_of_question(one.question, one.answer))
+        for answer, one in zip(given, samples, strict=True)
+    ]
     return Judged(np.array(correct), found, np.array([numbers[one.image] for one in samples]))

@@ -1,6 +1,7 @@
 """A conversation as what a vision-language model learns from: its tokens, and which of them are answers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class Lessons:
 
     Args:
         encoder: Its prompts, its end tokens.
-        max_tokens: Longest conversation, the image's tokens among them; what goes beyond is cut off.
+        max_tokens: Longest conversation, the image's tokens among them; what goes beyond is cut off, but for prompts.
     """
 
     def __init__(self, encoder: VisionLanguageEncoder, max_tokens: int) -> None:
@@ -32,6 +33,7 @@ class Lessons:
         ends = encoder.model.generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         self._ends = [tokenizer.convert_ids_to_tokens(one) for one in (ends if isinstance(ends, list) else [ends])]
+        self._frames: dict[int, int] = {}  # by the number of turns
         self._end = tokenizer.eos_token if tokenizer.eos_token in self._ends else self._ends[0]
 
     def lesson(self, image: np.ndarray, exchanges: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -45,13 +47,12 @@ class Lessons:
             exchanges: Questions with answers.
 
         Raises:
-            InputError: The image or a text cannot be prepared.
+            InputError: The image or a text cannot be prepared, or the prompt alone takes all tokens.
         """
         first = self.prompts.question(image, exchanges[0][0])
-        pieces = self._pieces(exchanges)
-        tail, is_answer = self._tail(first["input_ids"][0].tolist(), pieces)
         start = first["input_ids"].shape[1]
-        room = max(self.max_tokens - start, 0)
+        room = self._room(start)
+        tail, is_answer = self._tail(first["input_ids"][0].tolist(), self._pieces(exchanges))
         tail, is_answer = tail[:room], is_answer[:room]
         tensors = dict(PairInput(first, start).with_tail(start, tail, start).tensors)
         if _TYPES in tensors and not first[_TYPES].any():
@@ -60,8 +61,53 @@ class Lessons:
         ignored = torch.full((start,), IGNORED)
         return {**tensors, "labels": torch.cat([ignored, taught.long()])[None]}
 
+    def length(self, size: tuple[int, int], exchanges: Sequence[tuple[str, str]]) -> int:
+        """Return how many tokens a conversation about an image of this height and width takes before it is cut.
+
+        Raises:
+            InputError: As for :meth:`lesson`.
+        """
+        prompt = self.prompts.tokens(exchanges[0][0])
+        start = self.prompts.added_tokens(size) + len(prompt)
+        self._room(start)
+        return start + len(self._tail(prompt, self._pieces(exchanges))[0])
+
+    def surely_fits(self, size: tuple[int, int], exchanges: Sequence[tuple[str, str]]) -> bool:
+        """Return whether a conversation fits whatever its tokens are: none is shorter than a byte.
+
+        Tells of most in a hundredth of the time of :meth:`length`.
+
+        Raises:
+            InputError: As for :meth:`lesson`.
+        """
+        texts = list(chain.from_iterable(exchanges))
+        for text in texts:
+            self.prompts.check(text)
+        longest = (
+            self.prompts.added_tokens(size) + self._frame(len(exchanges)) + sum(len(one.encode()) for one in texts)
+        )
+        return longest <= self.max_tokens
+
+    def _frame(self, turns: int) -> int:
+        """Return the bytes of what the chat template puts round so many questions and answers."""
+        if turns not in self._frames:
+            pieces = self._pieces([("?", "?")] * turns)
+            self._frames[turns] = sum(len(text.encode()) for text, _ in pieces) + len(self.prompts.tokens("?"))
+        return self._frames[turns]
+
+    def _room(self, start: int) -> int:
+        """Return how many tokens may follow a prompt of ``start`` tokens."""
+        if start >= self.max_tokens:
+            raise InputError(
+                f"the prompt alone takes {start:,} tokens, and task.max_tokens is {self.max_tokens:,}",
+                remedy="raise it, so that answers can be learnt",
+            )
+        return self.max_tokens - start
+
     def _pieces(self, exchanges: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
         """Return a conversation in pieces, with which of them are answers; the first is the first prompt."""
+        for text in chain.from_iterable(exchanges):
+            self.prompts.check(text)
         if not getattr(self.prompts.processor, "chat_template", None):
             return [("", False), (exchanges[0][1] + self._end, True)]
         messages: list[dict[str, Any]] = []

@@ -59,7 +59,7 @@ class LessonDataset(Dataset[dict[str, Tensor]]):
 
     def collate(self, rows: Sequence[Mapping[str, Tensor]]) -> list[Batch]:
         """Join rows of like length to parts of a batch; each knows the number of answer tokens of the whole."""
-        taught = max(sum(int((row["labels"] != IGNORED).sum()) for row in rows), 1)
+        taught = sum(int((row["labels"] != IGNORED).sum()) for row in rows)
         size = self.at_once or len(rows)
         order = sorted(rows, key=lambda row: row["labels"].shape[1])
         return [
@@ -157,7 +157,7 @@ class InstructTraining:
                 inputs: dict[str, Any] = {name: one.to(device) for name, one in part["inputs"].items()}
                 total += float(self.model(**inputs))
                 tokens += int((inputs["labels"] != IGNORED).sum())
-        return {LIKELIHOOD: 100 * math.exp(-total / max(tokens, 1))}
+        return {LIKELIHOOD: 100 * math.exp(-total / tokens)}
 
     def _batches(self) -> Iterator[range]:
         count = len(self.validation)

@@ -58,7 +58,7 @@ class CaptionData(Config):
 def _listed(captions: CaptionSet, path: Path) -> CaptionSet:
     """Return the samples that a text file names, in its order."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may stand inside a name
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise InputError(f"{path}: cannot be read ({reason})", remedy="name a text file with an image a line") from None
