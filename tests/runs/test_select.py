@@ -196,7 +196,7 @@ def test_a_sentence_encoder_that_is_not_there_is_said_before_anything_runs(scene
         ({"clusters": 0}, "clusters wants a number of 1 or more"),
         ({"words": 0}, "words"),
         ({"words": 2.5}, "a whole number, or a share below 1"),
-        ({"words": float("inf")}, "a whole number, or a share below 1"),
+        ({"words": float("inf")}, "a finite number"),
     ],
 )
 def test_wrong_settings_are_refused(scenes, settings, message):
