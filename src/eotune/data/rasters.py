@@ -130,9 +130,7 @@ def load_source(
         InputError: A band is not there.
     """
     names = _names(source)
-    if display and "palette" in names[0]:
-        if config.bands is not None:
-            raise InputError(f"{path}: its values stand for colours of a palette", remedy="leave bands out")
+    if display and config.bands is None and "palette" in names[0]:
         colours, missing = load_colours(source, max_side=max_side, window=window)
         values = np.where(missing, np.float32(np.nan), colours.transpose(2, 0, 1))
         return Bands(values, np.dtype(np.uint8), is_scaled=False)
