@@ -294,9 +294,8 @@ def split_of(row: Mapping[str, Any]) -> str | None:
 
 def label_of(row: Mapping[str, Any]) -> str | None:
     """Return a row's class; None where it gives none."""
-    value = (
-        row.get("label") if row.get("label_name") is None else row["label_name"]
-    )  # HarMA's lists number classes in label and name them in label_name
+    name = row.get("label_name")  # HarMA's lists number classes in label and name them in label_name
+    value = row.get("label") if name is None else name
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 

@@ -98,9 +98,6 @@ def _scan(path: Path, images: Path | None) -> tuple[CaptionSet, list[str]]:
     return captions, problems
 
 
-_CUT = "are cut from the same source as one of the former"
-
-
 @dataclass(frozen=True)
 class _Part:
     """One split of one set."""
@@ -189,10 +186,11 @@ def _inside(part: _Part, near: Mapping[str, set[str]]) -> Iterator[Finding]:
 def _between(a: _Part, b: _Part, near: Mapping[str, set[str]]) -> Iterator[Finding]:
     """Find what of split ``b`` stands also in split ``a``."""
     equal, alike = shared_images(a.inventory, b.inventory)
+    cut = shared_origins(a.inventory.captions, b.inventory.captions)
     for kind, pairs, message in (
         ("shared_images", equal, "stand in the former, pixel for pixel"),
         ("near_shared_images", alike, "look the same as one of the former"),
-        ("shared_origins", shared_origins(a.inventory.captions, b.inventory.captions), _CUT),
+        ("shared_origins", cut, "are cut from the same source as one of the former"),
     ):
         if pairs:
             names = [f"{a.image(i)} = {b.image(j)}" for i, j in pairs]

@@ -148,7 +148,7 @@ def _moved_point(point: Any, x0: int, y0: int) -> Any:
 def _check_upright(path: Path) -> None:
     """Refuse a picture that is shown turned: boxes are drawn on what is shown, windows are cut from what is stored."""
     try:
-        with Image.open(path) as picture:
+        with ignoring(Image.DecompressionBombWarning), Image.open(path) as picture:
             is_turned = picture.format in ("JPEG", "PNG") and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
     except Exception:  # whatever is wrong with it, rasterio says so
         return
