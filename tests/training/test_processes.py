@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,8 +25,12 @@ def test_alone_this_process_is_the_main_one():
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_stop_together(toy, toy_work, tmp_path):
-    """Process 1 alone is interrupted: both stop at that step, and both go on to the numbers of a whole run."""
+    """Process 1 alone is interrupted: both stop at that step, and both go on to the numbers of a whole run.
+
+    Batches that come in parts, with more to count in some samples than in others, weigh each sample alike there too.
+    """
     model = _trained(toy, toy_work, tmp_path / "one")
+    in_parts = _trained(toy, _InParts(toy_work), tmp_path / "in_parts")
     torch.multiprocessing.spawn(_process, args=(tmp_path, toy, toy_work), nprocs=2)
     for rank in range(2):
         result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
@@ -33,6 +38,32 @@ def test_two_processes_train_as_one_does_and_stop_together(toy, toy_work, tmp_pa
         for name, expected in trained_state(model).items():
             torch.testing.assert_close(result["whole"][name], expected, rtol=1e-4, atol=1e-5)
             assert torch.equal(result["resumed"][name], result["whole"][name]), name
+        for name, expected in trained_state(in_parts).items():
+            torch.testing.assert_close(result["in_parts"][name], expected, rtol=1e-4, atol=1e-5)
+
+
+class _InParts:
+    """The toy's work with a loss that is divided by a count of the whole batch, which no two processes share."""
+
+    def __init__(self, toy_work):
+        self.toy_work = toy_work
+
+    def __call__(self, model):
+        return replace(self.toy_work(model), collate=self.collate, loss=self.loss)
+
+    @staticmethod
+    def collate(samples):
+        counts = [1 if a[0] < 0 else 9 for a, _ in samples]
+        whole = torch.tensor(sum(counts))
+        return [
+            {"inputs": {"a": a[None], "b": b[None]}, "targets": {"mine": torch.tensor(n), "count": whole}}
+            for (a, b), n in zip(samples, counts, strict=True)
+        ]
+
+    @staticmethod
+    def loss(output, targets):
+        errors = (output.left[:, :3] - output.right[:, :3]).square().sum() * output.scale
+        return errors * targets["mine"] / targets["count"]
 
 
 def _trained(toy, toy_work, directory, *, log=None, resume=False):
@@ -60,7 +91,9 @@ def _process(rank, folder, toy, toy_work):
     except InterruptedRunError as error:
         stopped = str(error)
     resumed = _trained(toy, toy_work, folder / "broken", resume=True)
-    states = {name: trained_state(model) for name, model in (("whole", whole), ("resumed", resumed))}
+    in_parts = _trained(toy, _InParts(toy_work), folder / "in_parts_of_two")
+    models = {"whole": whole, "resumed": resumed, "in_parts": in_parts}
+    states = {name: trained_state(model) for name, model in models.items()}
     torch.save({**states, "stopped": stopped}, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 

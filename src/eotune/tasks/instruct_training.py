@@ -65,7 +65,7 @@ class LessonDataset(Dataset[dict[str, Tensor]]):
         return [
             {
                 "inputs": collate_lessons(order[start : start + size], self.pad_id),
-                "targets": {"tokens": torch.tensor(taught)},
+                "targets": {"count": torch.tensor(taught)},
             }
             for start in range(0, len(order), size)
         ]
@@ -101,7 +101,7 @@ class Taught(nn.Module):
 
 def mean_over_tokens(total: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
     """Return a part's share of the mean over the answer tokens of its batch."""
-    return total / targets["tokens"]
+    return total / targets["count"]
 
 
 class InstructTraining:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 Value = TypeVar("Value")
 
@@ -47,6 +48,15 @@ def from_main(value: Value) -> Value:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def mean_of_all(value: Tensor) -> Tensor:
+    """Return the mean over processes of a number ``()``, in every process."""
+    if world_size() == 1:
+        return value
+    total = value.float()
+    dist.all_reduce(total)
+    return total / world_size()
 
 
 def in_any(flag: bool) -> bool:

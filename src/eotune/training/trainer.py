@@ -15,7 +15,7 @@ from transformers import Trainer, TrainingArguments
 
 from eotune.core.files import named_disk_errors, replaced
 from eotune.training.cached_gradients import chunked_backward
-from eotune.training.processes import from_main, is_main, wait_for_all
+from eotune.training.processes import from_main, is_main, mean_of_all, wait_for_all
 from eotune.training.sampler import EpochSampler
 
 WEIGHTS = "trained.safetensors"
@@ -31,7 +31,8 @@ class Work:
     Attributes:
         dataset: Takes ``(epoch, index)`` and returns a sample; has a length.
         collate: Maps samples to ``{"inputs": {...}, "targets": {...}}``, one row a sample; or to several such, whose
-            losses add up to the batch's and whose gradients are accumulated.
+            losses add up to the batch's and whose gradients are accumulated. Those have a target ``count``, what the
+            batch's loss is divided by: :attr:`loss` gets its mean over processes, whose gradients are averaged.
         loss: Maps the model's output for a whole batch, and the targets, to a scalar.
         evaluate: Returns validation metrics by name.
         no_decay: Names of parameters without weight decay.
@@ -118,11 +119,12 @@ class PhaseTrainer(Trainer):
     def _sum_of_parts(self, model: nn.Module, parts: list[Batch]) -> Tensor:
         """Accumulate the gradient of a batch that came in parts; processes exchange theirs after the last one."""
         total = torch.zeros((), device=self.args.device)
+        count = mean_of_all(parts[0]["targets"]["count"])
         for number, part in enumerate(parts, start=1):
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     output = model(**part["inputs"])
-                loss = self.work.loss(output, part["targets"])
+                loss = self.work.loss(output, {**part["targets"], "count": count})
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
