@@ -131,9 +131,7 @@ def load_source(
     """
     names = _names(source)
     if display and config.bands is None and "palette" in names[0]:
-        colours, missing = load_colours(source, max_side=max_side, window=window)
-        values = np.where(missing, np.float32(np.nan), colours.transpose(2, 0, 1))
-        return Bands(values, np.dtype(np.uint8), is_scaled=False)
+        return Bands(_colours(source, max_side, window), np.dtype(np.uint8), is_scaled=False)
     numbers = (choose or _choice(config, display))(names)
     if isinstance(numbers, str):
         raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
@@ -143,33 +141,6 @@ def load_source(
     offsets = np.array([source.offsets[number - 1] for number in numbers], np.float64)
     is_scaled = config.use_scale and bool((scales != 1).any() or (offsets != 0).any())
     return Bands(_physical(data, config, scales if is_scaled else None, offsets), dtype, is_scaled)
-
-
-def load_colours(
-    source: Any, *, max_side: int | None = None, window: tuple[int, int, int, int] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read a raster that is open, whose values stand for colours of its palette, or a window of it.
-
-    Args:
-        source: What :func:`opened` gave.
-        max_side: As for :func:`load_bands`; values that are left out are not averaged.
-        window: As for :func:`load_source`.
-
-    Returns:
-        RGB, uint8 ``(h, w, 3)``, 0 where there is no data; and where there is none, bool ``(h, w)``: nodata, a value
-        without a colour, or a colour that is transparent.
-    """
-    from rasterio.windows import Window
-
-    _, _, width, height = window or (0, 0, source.width, source.height)
-    shape = _decimated(height, width, max_side)
-    values = source.read(1, out_shape=shape, masked=True, window=Window(*window) if window else None)
-    colours = np.zeros((np.iinfo(values.dtype).max + 1, 4), np.uint8)
-    for value, colour in source.colormap(1).items():
-        colours[value] = colour
-    found = colours[values.filled(0)]
-    missing = np.ma.getmaskarray(values) | (found[..., 3] == 0)
-    return np.where(missing[..., None], np.uint8(0), found[..., :3]), missing
 
 
 @contextmanager
@@ -251,6 +222,25 @@ def _names(source: Any) -> list[list[str]]:
         [name for name in (description, colour.name) if name and name not in ("undefined", "gray")]
         for description, colour in zip(source.descriptions, source.colorinterp, strict=True)
     ]
+
+
+def _colours(source: Any, max_side: int | None, window: tuple[int, int, int, int] | None) -> np.ndarray:
+    """Return what the values of a raster stand for in its palette, float32 ``(3, h, w)``; decimated, not averaged.
+
+    NaN where there is no data: nodata, a value without a colour, or a colour that is transparent.
+    """
+    from rasterio.windows import Window
+
+    _, _, width, height = window or (0, 0, source.width, source.height)
+    shape = _decimated(height, width, max_side)
+    values = source.read(1, out_shape=shape, masked=True, window=Window(*window) if window else None)
+    colours = np.full((np.iinfo(values.dtype).max + 1, 3), np.nan, np.float32)
+    for value, (*colour, alpha) in source.colormap(1).items():
+        if alpha > 0:
+            colours[value] = colour
+    found = colours[values.filled(0)]
+    found[np.ma.getmaskarray(values)] = np.nan
+    return found.transpose(2, 0, 1)
 
 
 def _choice(config: BandConfig, display: bool) -> BandChoice:

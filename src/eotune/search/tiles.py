@@ -16,7 +16,7 @@ from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, to_rgb
 from eotune.data.footprints import Grid, grid_of, grid_outline
 from eotune.data.images import read_image
-from eotune.data.rasters import ignoring, load_colours, load_source, opened, raster_driver, reading
+from eotune.data.rasters import ignoring, load_source, opened, raster_driver, reading
 from eotune.search.acquired import acquired, check_pattern
 
 Window = tuple[int, int, int, int]
@@ -155,7 +155,6 @@ class TileReader:
         self.config = config
         self._path: Path | None = None
         self._source: Any | None = None
-        self._has_palette = False
         self._width = self._height = 0
         self._picture: np.ndarray | None = None
         self._open = ExitStack()
@@ -196,8 +195,6 @@ class TileReader:
     def _window(self, path: Path, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Return a window of the raster as RGB, and where it has no data."""
         bands = self.config.bands or BandConfig()
-        if self._has_palette and bands.bands is None:
-            return load_colours(self._source, max_side=_MAX_SIDE, window=window)
         loaded = load_source(self._source, path, bands, display=True, max_side=_MAX_SIDE, window=window)
         pixels = to_rgb(loaded.values, bands, dtype=loaded.dtype, is_scaled=loaded.is_scaled)
         return pixels, ~np.isfinite(loaded.values).all(axis=0)
@@ -209,7 +206,6 @@ class TileReader:
             by_window = raster_driver(path, stream.read(16)) in _BY_WINDOW
         if by_window:
             self._source = self._open.enter_context(opened(path))
-            self._has_palette = self._source.colorinterp[0].name == "palette"
             self._width, self._height = self._source.width, self._source.height
         else:
             self._picture = read_image(path, self.config.bands)
