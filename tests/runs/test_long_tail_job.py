@@ -16,7 +16,7 @@ from eotune.runs.grid import make_plan
 from eotune.runs.recipe import parse_recipe
 from eotune.runs.saved_classifiers import read_classifiers
 from eotune.runs.sweep import sweep
-from eotune.tasks.labelled_images import image_features
+from eotune.tasks.labelled_images import LabelledDataset, image_features
 from eotune.tasks.long_tail import read_data
 
 CLASSES = ("Forest", "Beach", "Harbour")
@@ -131,6 +131,25 @@ def test_both_phases_of_deblora_share_the_epochs_of_lora(values):
     assert [s.epochs for s in phase_settings(recipe.training, frozen)] == [8.0]
     with pytest.raises(InputError, match="training.epochs 1 is too few for 2 phases; give at least 2"):
         phase_settings(recipe.training.model_copy(update={"epochs": 1.0}), phases)
+
+
+def test_the_phases_of_deblora_meet_images_as_one_phase_does(values, tmp_path, monkeypatch):
+    """Were the second to begin with the first's order and augmentation again, it would see half of what LoRA sees."""
+    seen, real = [], LabelledDataset.__getitem__
+
+    def recorded(self, key):
+        item = real(self, key)
+        seen.append((key, item["pixels"].tobytes()))
+        return item
+
+    monkeypatch.setattr(LabelledDataset, "__getitem__", recorded)
+    views = {}
+    for method in ("lora", "deblora"):
+        seen.clear()
+        execute(parse_recipe(values("lora" if method == "lora" else DEBLORA, epochs=3)), tmp_path / method)
+        views[method] = list(seen)
+    assert {epoch for (epoch, _), _ in views["lora"]} == {0, 1, 2}
+    assert views["deblora"] == views["lora"]
 
 
 def test_a_method_of_image_and_text_is_refused(values, tmp_path):

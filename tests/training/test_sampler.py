@@ -11,3 +11,4 @@ def test_every_epoch_has_its_own_order_and_carries_its_number():
     assert [i for _, i in first] != [i for _, i in second]
     assert sorted(i for _, i in second) == list(range(50))
     assert list(EpochSampler(50, seed=4)) != first
+    assert list(EpochSampler(50, seed=3, first=1)) == second

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,13 +137,12 @@ def _train(job: Job[Any], encoder: Encoder, method: Method, run: RunDirectory, *
     recipe, phases = job.recipe, method.phases()
     if phases and recipe.training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
-    fits = []
+    fits: list[FitResult] = []
     for phase, training in zip(phases, phase_settings(job.recipe.training, phases), strict=True):
         folder = run.path / "checkpoints" / phase.name
-        work = job.work(phase, encoder, method, folder)
+        work = replace(job.work(phase, encoder, method, folder), steps_before=sum(one.steps for one in fits))
         run.log("phase", name=phase.name)
         _tell(f"{recipe.name}: phase {phase.name}, {len(work.dataset)} {job.unit} an epoch")  # type: ignore[arg-type]
-        seed_everything(derive_seed(recipe.seed, "phase", phase.name) % 2**31)
         fits.append(
             fit(
                 encoder if work.model is None else work.model,

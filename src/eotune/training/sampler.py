@@ -17,6 +17,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Args:
         size: Number of samples.
         seed: Of the run.
+        first: Number of the first epoch.
 
     Example:
         >>> sampler = EpochSampler(4, seed=0)
@@ -25,9 +26,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         (True, [0, 1, 2, 3])
     """
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, seed: int, first: int = 0) -> None:
         self.size = size
         self.seed = seed
+        self.first = first
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -38,6 +40,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        epoch = self.epoch
+        epoch = self.first + self.epoch
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
         return ((epoch, index) for index in torch.randperm(self.size, generator=generator).tolist())

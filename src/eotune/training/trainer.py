@@ -1,5 +1,6 @@
 """transformers.Trainer with contrastive batches, checkpoints that are whole or ignored, and the best weights kept."""
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from transformers import Trainer, TrainingArguments
 
 from eotune.core.files import named_disk_errors, replaced
 from eotune.training.cached_gradients import chunked_backward
-from eotune.training.processes import from_main, is_main, mean_of_all, wait_for_all
+from eotune.training.processes import from_main, is_main, mean_of_all, wait_for_all, world_size
 from eotune.training.sampler import EpochSampler
 
 WEIGHTS = "trained.safetensors"
@@ -38,6 +39,8 @@ class Work:
         no_decay: Names of parameters without weight decay.
         primary: The metric that chooses the best epoch; larger is better.
         model: What is trained and called with ``inputs``; None for the encoder.
+        steps_before: Of the phases before this one, whose epochs are counted on: an epoch's order and augmentation are
+            drawn by its number.
     """
 
     dataset: Dataset[Any]
@@ -47,6 +50,7 @@ class Work:
     no_decay: frozenset[str] = field(default_factory=frozenset)
     primary: str = "mR"
     model: nn.Module | None = None
+    steps_before: int = 0
 
 
 class PhaseTrainer(Trainer):
@@ -152,7 +156,9 @@ class PhaseTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         del train_dataset
-        return EpochSampler(len(self.work.dataset), self.args.seed)  # type: ignore[arg-type]
+        size = len(self.work.dataset)  # type: ignore[arg-type]
+        steps_an_epoch = size // (self.args.per_device_train_batch_size * world_size())
+        return EpochSampler(size, self.args.seed, math.ceil(self.work.steps_before / steps_an_epoch))
 
     # --- validation and the best weights --------------------------------------------------------------------------
 
