@@ -151,7 +151,8 @@ def test_a_subset_keeps_classes_and_order(jsonl):
         ([{"image": "a.png", "label": ["x"]}], "'label' is ['x']"),
         ([{"image": "a.png", "label": True}], "'label' is True"),
         ([{"image": "../a.png", "label": "x"}], "leads out of the image folder"),
-        ([*ROWS, ROWS[0]], "line 5: image 'a.png' stands already at line 1"),
+        ([*ROWS, ROWS[0]], "line 5: image 'a.png' stands already at line 1; keep one"),
+        ([*ROWS, {**ROWS[0], "label": "Z"}], "line 5: image 'a.png' is labelled 'Z' and, at line 1, 'pond'; keep one"),
         ([*ROWS, "{"], "line 5: not valid JSON"),
     ],
 )

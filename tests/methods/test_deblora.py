@@ -103,7 +103,7 @@ def test_collapsed_classes_are_named():
 
 @pytest.mark.parametrize(("settings", "number"), [({"clusters": 85}, 85), ({"clusters": 32, "rho": 1}, 32)])
 def test_more_clusters_than_the_images_fill_are_refused(features, settings, number):
-    with pytest.raises(InputError, match=f"method.clusters {number} .* there are 84 training images.*lower"):
+    with pytest.raises(InputError, match=f"method.clusters {number} .* 84 training images.*lower"):
         targets(features, **settings)
 
 
@@ -147,3 +147,16 @@ def test_a_fresh_start_has_the_pretrained_features_again(small_composed, pixels,
 
 def test_settings_are_checked():
     assert method_problems({"name": "deblora", "first": 1.0, "rho": 0.5, "centre": "median"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eps": 3.0}, "eps is dbscan's; clustering is kmeans"),
+        ({"clustering": "hdbscan", "eps": 3.0}, "eps is dbscan's; clustering is hdbscan"),
+        ({"min_samples": 50}, "min_samples is dbscan's and hdbscan's; clustering is kmeans"),
+    ],
+)
+def test_settings_of_another_clustering_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        create({"name": "deblora", **settings})

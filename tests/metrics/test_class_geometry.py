@@ -33,7 +33,7 @@ def test_distances_equal_loops(seed) -> None:
     centres = {k: slow_centre(features, labels, k) for k in (0, 1, 2, 4)}
     for k, centre in centres.items():
         own = [distance(row.tolist(), centre) for row, y in zip(features, labels, strict=True) if y == k]
-        assert result.intra[k] == pytest.approx(sum(own) / len(own), abs=1e-9)
+        assert result.intra[k] == pytest.approx(sum(own) / (len(own) - 1), abs=1e-9)
         for other, its_centre in centres.items():
             assert result.between[k, other] == pytest.approx(distance(centre, its_centre), abs=1e-9)
     assert np.isnan(result.intra[3])
@@ -76,7 +76,8 @@ def test_groups_of_one_class_or_of_none_with_samples_are_left_out() -> None:
 
 def test_one_sample_and_zero_vectors_are_no_error() -> None:
     result = class_geometry(np.array([[3.0, 1.0], [0.0, 0.0]]), np.array([0, 1]), 2)
-    assert result.intra.tolist() == pytest.approx([0, 1], abs=1e-12)
+    assert np.isnan(result.intra).all()  # nothing is known of how far samples lie apart
+    assert class_geometry(np.zeros((3, 2)), np.zeros(3, int), 1).intra.tolist() == [1.5]
     assert result.between.tolist() == [[0, 1], [1, 0]]
 
 

@@ -73,7 +73,8 @@ def test_resamples_equal_loops(seed) -> None:
     result = long_tail_metrics(true, probabilities, 6, GROUPS, resamples=70, seed=5)
     order = np.argsort(true, kind="stable")
     random = generator(5, "stratified bootstrap", n)
-    samples: dict[str, list[float]] = {name: [] for name in result.values}
+    samples: dict[str, list[float]] = {name: [] for name in result.values if name != "ece"}
+    assert result.intervals.keys() == samples.keys()
     for size in (64, 6):
         for uniform in random.random((size, n)):
             drawn = []
@@ -85,7 +86,6 @@ def test_resamples_equal_loops(seed) -> None:
             samples["macro_f1"].append(slow_group_f1(t, p, range(6)))
             for name, members in GROUPS.items():
                 samples[f"macro_f1_{name}"].append(slow_group_f1(t, p, members))
-            samples["ece"].append(expected_calibration_error(probabilities[drawn], t))
     for name, values in samples.items():
         assert result.intervals[name] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-6)
 

@@ -39,11 +39,11 @@ def folder(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    def of(folder):
+    def of(folder, settings=None):
         data = {split: {"path": str(folder / split)} for split in COUNTS}
         values = {
             "name": "found", "task": {"name": "long_tail", **data}, "encoder": {"name": "tiny", "image_size": 32},
-            "method": {"name": "deblora", "clusters": 3, "rho": 2},
+            "method": {"name": "deblora", **({"clusters": 3, "rho": 2} if settings is None else settings)},
             "training": {"max_steps": 4, "batch_size": 4, "augmentation": {"randaugment": None}},
         }  # fmt: skip
         execute(parse_recipe(values), tmp_path / "run")
@@ -77,6 +77,24 @@ def test_classes_that_cannot_be_learned_are_refused(folder, run, tmp_path, chang
     with pytest.raises(InputError, match=message):
         run(folder(changes))
     assert not (tmp_path / "run" / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clusters": 64}, r"method.clusters 64 is more than the \d+ training images; lower method.clusters$"),
+        (
+            {"clusters": 9, "rho": 1},
+            "ask for clusters of .*; lower method.clusters, or raise method.rho$",
+        ),
+        ({"clustering": "dbscan", "min_samples": 99}, r"method.min_samples 99 for dbscan of \d+ .*; give 1 to \d+$"),
+        ({"clustering": "hdbscan", "min_samples": 1}, r"method.min_samples 1 for hdbscan of \d+ .*; give 2 to \d+$"),
+    ],
+)
+def test_clusters_that_cannot_be_are_refused_before_anything_trains(folder, run, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        run(folder(), settings)
+    assert not (tmp_path / "run").exists()
 
 
 def test_modes_sizes_and_gaps_may_differ(folder, run, geotiff):

@@ -199,8 +199,14 @@ def _partition_duplicates(records: Sequence[Record]) -> tuple[list[Record], list
                 f"{record.where}: {what} is in split {shown(record.split)} and, at {other.where}, "
                 f"in {shown(other.split)}; keep it in one"
             )
+        elif other.label != record.label:
+            problems.append(
+                f"{record.where}: {what} is labelled {shown(record.label)} and, at {other.where}, "
+                f"{shown(other.label)}; keep one"
+            )
         else:
-            problems.append(f"{record.where}: {what} stands already at {other.where}; put its captions in one place")
+            once = "put its captions in one place" if record.captions else "keep one"
+            problems.append(f"{record.where}: {what} stands already at {other.where}; {once}")
     return kept, problems
 
 

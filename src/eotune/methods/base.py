@@ -159,6 +159,14 @@ class Method(ABC):
         """Return the phases of training, in order; none for a method that trains nothing."""
         return (Phase("train"),)
 
+    def check_samples(self, n: int) -> None:
+        """Refuse settings that ``n`` training samples cannot meet, before anything trains.
+
+        Raises:
+            InputError: They cannot.
+        """
+        del n  # most methods need no number
+
     def no_decay(self, encoder: Encoder) -> set[str]:
         """Return the names of trained parameters that weight decay leaves alone: scalars, vectors, the logit scale.
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from eotune.clustering.debias import (
@@ -33,6 +33,7 @@ from eotune.methods.targets import LabelledFeatures, Targets
 from eotune.metrics.class_geometry import class_centres
 
 _STARTS = 3  # of k-means; the best one counts
+_MIN_SAMPLES = 5
 
 
 class DebloraConfig(lora.LoraConfig):
@@ -69,7 +70,7 @@ class DebloraConfig(lora.LoraConfig):
     clusters: int = Field(default=32, ge=1)
     rho: float = Field(default=10.0, ge=1)
     eps: float | None = Field(default=None, gt=0)
-    min_samples: int = Field(default=5, ge=1)
+    min_samples: int = Field(default=_MIN_SAMPLES, ge=1)
     standardise: bool = False
     weights: Literal["class", "cluster"] = "class"
     centre: Literal["clusters", "class_mean"] = "clusters"
@@ -78,6 +79,15 @@ class DebloraConfig(lora.LoraConfig):
     sampling: Literal["uniform", "balanced"] = "uniform"
     augment: bool = True
     task_weight: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _in_use(self) -> "DebloraConfig":
+        """Refuse settings of another choice: trials over them would be the same trial."""
+        if self.eps is not None and self.clustering != "dbscan":
+            raise ValueError(f"eps is dbscan's; clustering is {self.clustering}")
+        if self.min_samples != _MIN_SAMPLES and self.clustering == "kmeans":
+            raise ValueError("min_samples is dbscan's and hdbscan's; clustering is kmeans")
+        return self
 
 
 class Method(lora.Method):
@@ -110,6 +120,28 @@ class Method(lora.Method):
         )
         return (second,) if config.features == "frozen" else (base.Phase("lora", share=config.first), second)
 
+    def check_samples(self, n: int) -> None:
+        """Refuse clusters that ``n`` training images cannot fill."""
+        config = self.config
+        if config.clustering == "kmeans":
+            least = self._least(n)
+            if config.clusters > n:
+                raise InputError(
+                    f"method.clusters {config.clusters} is more than the {n} training images",
+                    remedy="lower method.clusters",
+                )
+            if config.clusters * least > n:
+                raise InputError(
+                    f"method.clusters {config.clusters} and method.rho {config.rho:g} ask for clusters of {least} or "
+                    f"more, but there are {n} training images",
+                    remedy="lower method.clusters, or raise method.rho",
+                )
+        elif not (least := 2 if config.clustering == "hdbscan" else 1) <= config.min_samples <= n:
+            raise InputError(
+                f"method.min_samples {config.min_samples} for {config.clustering} of {n} training images",
+                remedy=f"give {least} to {n}",
+            )
+
     def targets(self, features: LabelledFeatures) -> Targets:
         """Cluster features and pull those of rare classes to their de-biased centres.
 
@@ -117,6 +149,7 @@ class Method(lora.Method):
             InputError: There are too few images for the clusters, or the features are not finite.
         """
         config, values, labels = self.config, features.values, features.labels
+        self.check_samples(len(values))
         counts = features.counts()
         alpha = calibration_alpha(counts, config.strong)
         clusters, centres = self._clusters(values, features.seed)
@@ -142,18 +175,16 @@ class Method(lora.Method):
         }
         return Targets(calibrated, report)
 
+    def _least(self, n: int) -> int:
+        """Return the least size of a cluster of k-means: n_k >= N / (K rho)."""
+        return math.ceil(n / (self.config.clusters * self.config.rho))
+
     def _clusters(self, values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the cluster of each sample, -1 for noise, and the centres of the clusters."""
         config = self.config
         scaled = values / np.maximum(values.std(axis=0), 1e-6) if config.standardise else values
         if config.clustering == "kmeans":
-            least = math.ceil(len(values) / (config.clusters * config.rho))  # n_k >= N / (K rho)
-            if config.clusters * least > len(values):
-                raise InputError(
-                    f"method.clusters {config.clusters} and method.rho {config.rho:g} ask for clusters of {least} or "
-                    f"more, but there are {len(values)} training images",
-                    remedy="lower method.clusters, or raise method.rho",
-                )
+            least = self._least(len(values))
             found = SizeConstrainedKMeans(config.clusters, min_size=least, n_init=_STARTS, random_state=seed)
             clusters = found.fit(scaled).labels_
         elif config.clustering == "dbscan":

@@ -14,7 +14,8 @@ class ClassGeometry:
 
     Attributes:
         between: ``(c, c)``: distances between the centres of classes; 0 on the diagonal.
-        intra: ``(c,)``: mean distance of a class's samples to its centre; 0 for a class of one sample.
+        intra: ``(c,)``: mean distance of a class's m samples to its centre, times m / (m - 1): they made the centre, so
+            few samples lie close to it. NaN for a class of one.
     """
 
     between: np.ndarray
@@ -64,7 +65,7 @@ def class_geometry(features: np.ndarray, labels: np.ndarray, n_classes: int) -> 
     Example:
         >>> result = class_geometry(np.array([[1.0, 0], [2.0, 0], [0, 1.0]]), np.array([0, 0, 1]), 2)
         >>> result.between.tolist(), result.intra.tolist()
-        ([[0.0, 1.0], [1.0, 0.0]], [0.0, 0.0])
+        ([[0.0, 1.0], [1.0, 0.0]], [0.0, nan])
     """
     features = np.asarray(features)
     labels = np.asarray(labels)
@@ -76,7 +77,8 @@ def class_geometry(features: np.ndarray, labels: np.ndarray, n_classes: int) -> 
     intra = np.full(n_classes, np.nan)
     for k in np.flatnonzero(known):
         distances = 1 - _unit(features[labels == k].astype(np.float64)) @ directions[k]
-        intra[k] = max(distances.mean(), 0)  # rounding may leave a hair below 0
+        if len(distances) > 1:  # rounding may leave a hair below 0
+            intra[k] = np.clip(distances.sum() / (len(distances) - 1), 0, 2)
     return ClassGeometry(between, intra)
 
 

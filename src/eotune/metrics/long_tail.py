@@ -7,7 +7,7 @@ import numpy as np
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
-from eotune.metrics.calibration import BINS, check_probabilities, confidence_bins, expected_calibration_error
+from eotune.metrics.calibration import check_probabilities, expected_calibration_error
 from eotune.metrics.classification import ClassificationResult, classification_metrics
 from eotune.metrics.intervals import percentile_interval
 
@@ -143,10 +143,9 @@ def long_tail_metrics(
     samples, class_f1 = draws.figures(predicted, groups)
     if predictions.ndim == 2:
         values["ece"] = expected_calibration_error(predictions, true)
-        samples["ece"] = draws.calibration_errors(predictions)
     return LongTailResult(
         values=values,
-        intervals={name: percentile_interval(samples[name]) for name in values},
+        intervals={name: percentile_interval(drawn) for name, drawn in samples.items()},
         classification=result,
         f1_intervals=np.quantile(class_f1, [0.025, 0.975], axis=0).T,
     )
@@ -276,12 +275,6 @@ class _Draws:
         measured = _measured(groups, self.support)
         samples |= {f"macro_f1_{name}": _mean_f1(f1, appearing, members) for name, members in measured.items()}
         return samples, f1
-
-    def calibration_errors(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the expected calibration error in each resample ``(b,)``."""
-        confidence, place = confidence_bins(probabilities, BINS)
-        gap = (probabilities.argmax(axis=1) == self.true) - confidence
-        return np.abs(self.totals(place, gap, BINS)).sum(axis=1) / len(self.true)
 
 
 def _mean_f1(f1: np.ndarray, appearing: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -34,7 +34,8 @@ def evaluate_classes(
 
     Returns:
         ``accuracy``, ``macro_f1``, ``macro_f1_GROUP`` of the run's groups and ``ece`` in per cent, ``NAME_interval``
-        with the 95 % interval of each (bootstrap over images), ``classifier``, ``images``, and ``classes`` with images.
+        with the 95 % interval of each but the last (bootstrap over images), ``classifier``, ``images``, and ``classes``
+        with images.
 
     Raises:
         InputError: The run or the data are wrong, or an image cannot be read: figures are of all images or of none.
@@ -48,7 +49,7 @@ def evaluate_classes(
     groups = _groups(model.path / "data.json", classes)
     result = long_tail_metrics(labelled.labels, found.probabilities, len(classes), groups)
     values: dict[str, Any] = {name: 100 * value for name, value in result.values.items()}
-    intervals = {f"{name}_interval": [100 * end for end in result.intervals[name]] for name in result.values}
+    intervals = {f"{name}_interval": [100 * end for end in ends] for name, ends in result.intervals.items()}
     counts = {"images": len(labelled), "classes": int(np.count_nonzero(labelled.counts()))}
     return values | intervals | {"classifier": found.classifier} | counts
 

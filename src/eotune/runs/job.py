@@ -71,10 +71,10 @@ class Job(ABC, Generic[EncoderType]):
         return self.pretrained(self.recipe, self.workshop)
 
     def check(self, method: Method) -> None:
-        """Refuse a method that is none for the task.
+        """Refuse a method that is none for the task, or whose settings the data cannot meet.
 
         Raises:
-            InputError: It is none.
+            InputError: It is none, or they cannot.
         """
 
     @abstractmethod

@@ -37,6 +37,7 @@ from eotune.training.processes import is_main
 from eotune.training.trainer import Work
 
 _SPLITS = ("train", "validation", "test")
+_TOLERATED = 0.2  # of the imbalance ratio: 50 of 225 images is 225 over 4 or 5
 _PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"))
 
 
@@ -98,6 +99,16 @@ class LongTailJob(Job[ImageEncoder]):
         if encoder.takes_sigma and scaling != "sigma" and is_main():
             say(f"warning: task.bands.scaling: {scaling}; {encoder.name} was pretrained with sigma")
         return encoder
+
+    def check(self, method: Method) -> None:
+        """Refuse settings that so many training images cannot meet; say it where they cannot meet the imbalance."""
+        counts, asked = self.data.train.counts(), self.task.imbalance_ratio
+        method.check_samples(len(self.data.train))
+        if asked is not None and abs(counts.max() / counts.min() / asked - 1) > _TOLERATED and is_main():
+            say(
+                f"warning: task.imbalance_ratio is {asked:g}, but there are {counts.max()} images of the largest class "
+                f"and {counts.min()} of the smallest: {counts.max() / counts.min():.3g}"
+            )
 
     def work(self, phase: Phase, encoder: ImageEncoder, method: Method, folder: Path) -> Work:
         """Return what a phase trains: labels, or targets for features."""

@@ -52,7 +52,7 @@ def split_rows(
     rows = []
     for (model, classifier), one in measured.items():
         for name, value in one.result.values.items():
-            interval = one.result.intervals[name]
+            interval = one.result.intervals.get(name)
             rows.append(_row(recipe, data, split, (model, f"{classifier}_{name}"), value, interval))
     for classifier in CLASSIFIERS:
         after = measured.get(("adapted", classifier))
@@ -91,12 +91,13 @@ def _row(
     split: str,
     what: tuple[str, str],
     value: float,
-    interval: tuple[float, float],
+    interval: tuple[float, float] | None,
 ) -> dict[str, Any]:
     model, metric = what
     labelled = getattr(data, split)
+    low, high = (None, None) if interval is None else (100 * end for end in interval)
     return {
         "task": recipe.task.name, "dataset": labelled.source.stem, "split": split, "model": model, "metric": metric,
-        "value": 100 * value, "low": 100 * interval[0], "high": 100 * interval[1], "n": len(labelled),
+        "value": 100 * value, "low": low, "high": high, "n": len(labelled),
         "seed": recipe.seed, "primary": (split, model, metric) == ("test", "adapted", recipe.task.primary),
     }  # fmt: skip
