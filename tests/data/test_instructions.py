@@ -57,6 +57,12 @@ def test_every_container_gives_the_same_samples(written, name):
     ]  # fmt: skip
 
 
+def test_samples_of_some_images_are_passed_over_and_rows_stay(written):
+    rows = [record(n) for n in range(4)] + [record(4, image="./1.png"), record(5, image=["0.png", "2.png"])]
+    found = samples(written(rows), without=["1.png", "x/../2.png"])
+    assert [(one.id, one.row) for one in found] == [("r0", 0), ("r3", 3)]
+
+
 @pytest.mark.parametrize("name", ["lines.json", "lines.txt", "lines.ndjson"])
 def test_lines_are_known_by_their_look(written, name):
     path = written([record(n) for n in range(3)], "set.jsonl")

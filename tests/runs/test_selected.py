@@ -9,6 +9,7 @@ from eotune.runs import selected as module
 from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
 from eotune.runs.workshop import Workshop
+from eotune.tasks import instruct, retrieval
 
 RULE = {"encoder": "tiny", "sentence_encoder": "tiny", "clusters": 3, "keep": 0.5}
 
@@ -87,6 +88,50 @@ def test_ids_are_those_of_training_unless_given(scene_questions, tmp_path, monke
         with pytest.raises(ZeroDivisionError):
             module.selected(one, tmp_path, Workshop())
     assert seen == [expected, expected]
+
+
+@pytest.mark.parametrize("strategy", ["random", "perturbation"])
+@pytest.mark.parametrize("task", ["retrieval", "instruct"])
+def test_a_share_is_held_out_before_the_choice(captions, scene_questions, tmp_path, task, strategy):
+    key, file = ("captions", captions) if task == "retrieval" else ("samples", scene_questions)
+    data = {key: str(file), "split": "train"}
+    recipe = parse_recipe(
+        {
+            "name": "held",
+            "seed": 3,
+            "task": {"name": task, "train": data, "validation": 0.25, "test": {**data, "split": "test"}},
+            "encoder": "tiny",
+            "method": {"name": "lora"},
+            "selection": {**RULE, "strategy": {"name": strategy}},
+        }
+    )
+    read = instruct.read_data if task == "instruct" else retrieval.read_data
+    said = (
+        (lambda one: [(sample.image, sample.exchanges) for sample in one.samples])
+        if task == "instruct"
+        else (lambda one: [(one.path(sample), caption) for sample in one.samples for caption in sample.captions])
+    )
+    full = read(recipe.task, recipe.seed)
+    chosen = read(module.selected(recipe, tmp_path, Workshop()).task, recipe.seed)
+    assert said(chosen.validation) == said(full.validation)
+    assert set(said(chosen.train)) < set(said(full.train))
+    summary = json.loads((tmp_path / "selection" / "summary.json").read_text())
+    assert summary["readable"] == len(said(full.train))
+    assert summary["kept"] == len(said(chosen.train)) == len(said(full.train)) // 2
+
+
+def test_runs_of_one_process_choose_again_where_others_are_held_out(make, tmp_path):
+    workshop = Workshop()
+    for seed in (0, 1, 0):
+        recipe = make({**RULE, "seed": 7, "strategy": {"name": "random"}, "first_cut": False}, seed=seed)
+        recipe = recipe.model_copy(update={"task": recipe.task.model_copy(update={"validation": 0.25})})
+        out = tmp_path / f"{len(workshop.selections)}-{seed}"
+        task = module.selected(recipe, out, workshop).task
+        full = retrieval.read_data(recipe.task, seed)
+        found = retrieval.read_data(task, seed)
+        assert found.validation.paths() == full.validation.paths()
+        assert not {*found.train.paths()} & {*found.validation.paths()}
+    assert len(workshop.selections) == 2
 
 
 def test_what_cannot_be_chosen_from_is_refused(make, tmp_path):

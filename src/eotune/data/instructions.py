@@ -13,9 +13,10 @@ Each is read from a JSON list, JSON Lines, a Parquet file or a folder of them. N
 that is read, and the ids of those before it.
 """
 
+import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,10 @@ class InstructionSample:
             return "\n".join(text for text in (self.question, self.answer) if text)
         return self.question if kind == "question" else self.answer
 
+    def shows(self, images: frozenset[str]) -> bool:
+        """Return whether it has one of some images, given by normal paths relative to the set's root."""
+        return bool(images) and any(posixpath.normpath(image) in images for image in self.images)
+
     def beside(self, kind: TextKind = "both") -> str:
         r"""Return what the turns say that :meth:`text` leaves out, a line a turn; nothing where it has all.
 
@@ -148,6 +153,7 @@ class InstructionSource:
         split: The split that is read; None for all.
         ids: Where ids come from; see :func:`open_instructions`.
         check_files: Whether images are looked up.
+        without: Images, by their paths relative to ``root``, whose samples are passed over.
     """
 
     path: Path
@@ -157,6 +163,7 @@ class InstructionSource:
     split: str | None = None
     ids: Literal["record", "row"] = "record"
     check_files: bool = True
+    without: frozenset[str] = frozenset()
 
     def samples(self) -> Iterator[InstructionSample | BadRecord]:
         """Yield every sample of the split in the order of the file, and in its place each record that is none.
@@ -178,7 +185,9 @@ class InstructionSource:
                 yield BadRecord(row, _given_id(record), str(problem))
             elif is_wanted:
                 for position, content in enumerate(found):
-                    yield self._sample(content, row + position, names, folder)
+                    sample = self._sample(content, row + position, names, folder)
+                    if isinstance(sample, BadRecord) or not sample.shows(self.without):
+                        yield sample
             row += len(found) or 1  # a writer counts the same without looking at splits
         if self.split is not None and splits and not splits.keys() & {None, self.split}:
             listing = ", ".join(f"{split} ({count:,})" for split, count in splits.items())
@@ -234,6 +243,7 @@ def open_instructions(
     split: str | None = None,
     ids: Literal["record", "row"] = "record",
     check_files: bool = True,
+    without: Iterable[str] = (),
 ) -> InstructionSource:
     r"""Open an instruction set, and see that it is whole at both ends; what lies between is found while it is read.
 
@@ -246,6 +256,7 @@ def open_instructions(
         ids: ``record`` takes a record's ``id`` where it has one; ``row`` its number in the file, for sets whose ids are
             not unique.
         check_files: Also look that each image is there, and that no link leads out of ``images``.
+        without: Images, by their paths relative to that folder, whose samples are passed over.
 
     Raises:
         InputError: The file is missing, empty, cut off, neither JSON nor Parquet, or its first records are in no known
@@ -264,8 +275,9 @@ def open_instructions(
         raise unknown_name("kind of ids", ids, ("record", "row"))
     path = Path(path)
     source = InstructionSource(
-        path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files
-    )
+        path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files,
+        frozenset(map(posixpath.normpath, without)),
+    )  # fmt: skip
     if source.container == "parquet":
         count_rows(path)  # opens every file: a later one may be cut off
     else:
@@ -276,7 +288,7 @@ def open_instructions(
         raise _unknown(path, probes)
     names = [name for probe in probes for name in _names(known, probe)]
     root = image_root(path if path.is_dir() else path.parent, names, images)
-    return InstructionSource(path, root, known, source.container, source.split, ids, check_files)
+    return replace(source, root=root, format=known)
 
 
 def _container(path: Path) -> Container:

@@ -1,18 +1,21 @@
 """A recipe that chooses what to train on, before it trains."""
 
+import posixpath
 import shutil
 from pathlib import Path
 from typing import Any
 
 from eotune.core.errors import InputError
 from eotune.core.files import new_directory, read_json
-from eotune.data.instructions import open_instructions
+from eotune.data.instruction_files import write_subset
+from eotune.data.instructions import InstructionSample, open_instructions
 from eotune.runs.recipe import Recipe
 from eotune.runs.select import STAGES, SUMMARY, select
 from eotune.runs.workshop import Workshop
 from eotune.selection.config import SelectionConfig
-from eotune.tasks.instruct import InstructConfig
-from eotune.tasks.retrieval import RetrievalConfig
+from eotune.tasks import instruct, retrieval
+from eotune.tasks.instruct import InstructConfig, InstructData
+from eotune.tasks.retrieval import CaptionData, RetrievalConfig
 from eotune.training.processes import is_main, wait_for_all
 
 SELECTION = "selection"  # the directory of the choice, in that of the run
@@ -20,6 +23,9 @@ SELECTION = "selection"  # the directory of the choice, in that of the run
 
 def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
     """Return the recipe with the chosen subset as its training set; the choice is made, or gone on with, in ``out``.
+
+    A validation share is held out before, of the whole training set: runs that choose otherwise, or not at all, are
+    judged by the same samples, and none of these is chosen.
 
     Raises:
         InputError: The task has no captions to choose from, or the selection's settings are wrong.
@@ -45,20 +51,50 @@ def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
             "split": train.split,
         }
     )
-    folder = out / SELECTION
+    folder, held = out / SELECTION, f"validation{config.samples.suffix}"
+    share = task.validation if isinstance(task.validation, float) else None
     if is_main():
+        if share is not None:
+            config = config.model_copy(update={"without": _held_out(train, share, recipe.seed)})
         _choose(config, folder, workshop)
+        if share is not None:
+            _write_held_out(config, folder / held)
     wait_for_all()
-    root = open_instructions(getattr(train, key), images=train.images, split=train.split).root
+    root = open_instructions(config.samples, images=config.images, split=config.split).root
     subset = folder / read_json(folder / SUMMARY)["files"]["subset"]
-    chosen = train.model_copy(update={key: subset, "images": root})
-    return recipe.model_copy(update={"task": task.model_copy(update={"train": chosen})})
+    files = {"train": subset} | ({} if share is None else {"validation": folder / held})
+    splits = {split: train.model_copy(update={key: file, "images": root}) for split, file in files.items()}
+    return recipe.model_copy(update={"task": task.model_copy(update=splits)})
 
 
 def selection_summary(run: Path) -> dict[str, Any] | None:
     """Return the summary of a run's selection; None where it made none."""
     path = run / SELECTION / SUMMARY
     return read_json(path) if path.is_file() else None
+
+
+def _held_out(train: CaptionData | InstructData, share: float, seed: int) -> tuple[str, ...]:
+    """Return the images that a run without a selection holds out for validation, by their paths in the set.
+
+    Raises:
+        InputError: The set cannot be read, or the share leaves a side without an image.
+    """
+    if isinstance(train, CaptionData):
+        images = [sample.image for sample in retrieval.hold_out(train.read(), share, seed)[1].samples]
+    else:
+        held = instruct.hold_out(train.read(), share, seed)[1]
+        images = [image.relative_to(held.root).as_posix() for image in held.images()]
+    return tuple(map(posixpath.normpath, images))
+
+
+def _write_held_out(config: SelectionConfig, file: Path) -> None:
+    """Write the samples of the images that nothing was chosen from, unless they are there."""
+    if file.exists():
+        return
+    source = open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids)
+    held = frozenset(config.without)
+    samples = (one for one in source.samples() if isinstance(one, InstructionSample))
+    write_subset(source, [one.row for one in samples if one.shows(held)], file)
 
 
 def _choose(config: SelectionConfig, folder: Path, workshop: Workshop) -> None:

@@ -107,8 +107,10 @@ class SelectionConfig(SelectionRule):
         samples: The set: any file that :func:`~eotune.data.instructions.open_instructions` reads.
         images: Folder that its image paths start at; found where not given.
         split: Take only this split.
+        without: Images, by their paths in the set, whose samples are passed over and count for nothing.
     """
 
     samples: Path
     images: Path | None = None
     split: str | None = None
+    without: tuple[str, ...] = ()

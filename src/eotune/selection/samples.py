@@ -38,7 +38,9 @@ def open_samples(config: SelectionConfig) -> InstructionSource:
     Raises:
         InputError: It cannot be read.
     """
-    return open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids)
+    return open_instructions(
+        config.samples, images=config.images, split=config.split, ids=config.ids, without=config.without
+    )
 
 
 def open_targets(config: SelectionConfig) -> InstructionSource:

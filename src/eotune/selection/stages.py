@@ -247,7 +247,7 @@ class Stages:
     def _read(self, name: str, source: InstructionSource, split: str | None) -> StageResult:
         """Write the records of a set as a stage."""
         settings = {"files": source_checksums(source.path), "text": self.config.text, "split": split,
-                    "ids": self.config.ids, "columns": SCHEMA.names}  # fmt: skip
+                    "ids": self.config.ids, "columns": SCHEMA.names, "without": sorted(source.without)}  # fmt: skip
         stage = Stage(name, self.folder / name, settings)
         return write_rows(sample_tables(source, self.config.text), stage, rows_per_shard=self.shard_size)
 

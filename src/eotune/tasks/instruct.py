@@ -215,11 +215,20 @@ def read_data(config: InstructConfig, seed: int) -> InstructSplits:
     train, test = config.train.read(), config.test.read()
     if isinstance(config.validation, InstructData):
         return InstructSplits(train, config.validation.read(), test)
+    return InstructSplits(*hold_out(train, config.validation, seed), test)
+
+
+def hold_out(train: InstructSet, share: float, seed: int) -> tuple[InstructSet, InstructSet]:
+    """Divide a set into what is trained on and a share of its images, drawn by ``seed``, each with all its samples.
+
+    Raises:
+        InputError: The share leaves a side without an image.
+    """
     images = train.images()
-    count = round(config.validation * len(images))
+    count = round(share * len(images))
     if not 0 < count < len(images):
         raise InputError(
-            f"task.validation: {shown(str(config.validation))} of {len(images)} training images is no validation set",
+            f"task.validation: {shown(str(share))} of {len(images)} training images is no validation set",
             remedy="give a share between 0 and 1, or a set of its own",
         )
     chosen = generator(derive_seed(seed, "validation")).permutation(len(images))[:count]
@@ -227,6 +236,4 @@ def read_data(config: InstructConfig, seed: int) -> InstructSplits:
     rest, out = (
         tuple(sample for sample in train.samples if (sample.image in held) == wanted) for wanted in (False, True)
     )
-    return InstructSplits(
-        InstructSet(train.source, train.root, rest, train.left_out), InstructSet(train.source, train.root, out), test
-    )
+    return InstructSet(train.source, train.root, rest, train.left_out), InstructSet(train.source, train.root, out)

@@ -125,14 +125,22 @@ def read_data(config: RetrievalConfig, seed: int) -> RetrievalData:
     retention = config.retention.read() if config.retention else None
     if isinstance(config.validation, CaptionData):
         return RetrievalData(train, config.validation.read(), test, retention)
-    share = config.validation
+    return RetrievalData(*hold_out(train, config.validation, seed), test, retention)
+
+
+def hold_out(train: CaptionSet, share: float, seed: int) -> tuple[CaptionSet, CaptionSet]:
+    """Divide a set into what is trained on and a share of its images, drawn by ``seed``.
+
+    Raises:
+        InputError: The share leaves no validation set.
+    """
     if not 0 < share < 1 or round(share * len(train)) < 1:
         raise InputError(
             f"task.validation: {share} of {len(train)} training images is no validation set",
             remedy="give a share between 0 and 1, or a set of its own",
         )
     kept, held = random_split(len(train), (1 - share, share), seed=derive_seed(seed, "validation"))
-    return RetrievalData(train.subset(kept), train.subset(held), test, retention)
+    return train.subset(kept), train.subset(held)
 
 
 class EvaluationSet:
