@@ -134,6 +134,25 @@ def read_columns_of(out, column):
     return pa.concat_tables(shards.read_columns(out / "stages" / column, ["id", column])).to_pylist()
 
 
+def test_a_finished_selection_is_not_resumed_on_a_changed_set(scenes, tmp_path):
+    file = tmp_path / "set.jsonl"
+    lines = scenes.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines))
+    settings = config(file, images=scenes.parent, strategy={"name": "random"}, first_cut=False)
+    out = tmp_path / "out"
+    select(settings, out)
+    file.write_text("".join(reversed(lines)))
+    for xcomposer in (True, False):
+        with pytest.raises(InputError, match=r"set\.jsonl is not as it was when .*; put the set back"):
+            select(settings, out, resume=True, xcomposer=xcomposer)
+    assert not (out / "xcomposer.json").exists()
+    file.write_text("".join(lines))
+    select(settings, out, resume=True, xcomposer=True)
+    subset = open_instructions(out / "subset.jsonl", images=scenes.parent)
+    said = [turn["value"] for one in json.loads((out / "xcomposer.json").read_text()) for turn in one["conversations"]]
+    assert [one for one in said if not one.startswith("<ImageHere>")] == [sample.answer for sample in subset.samples()]
+
+
 @pytest.mark.parametrize("strategy", ["random", "stratified", "similarity", "k_center", "semdedup", "representative"])
 def test_strategies_share_one_face(scenes, tmp_path, strategy):
     summary = select(config(scenes, strategy={"name": strategy}), tmp_path / "out")

@@ -24,7 +24,7 @@ from eotune.runs.select_report import write_selection_report
 from eotune.selection.config import SelectionConfig
 from eotune.selection.pipeline import Chosen, choose
 from eotune.selection.result import Reason
-from eotune.selection.samples import open_samples
+from eotune.selection.samples import open_samples, source_checksums
 from eotune.selection.stages import SHARD_SIZE, Stages
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
@@ -73,6 +73,7 @@ def select(
     with _opened(config, out, resume=resume):
         if (out / SUMMARY).is_file():
             return _finished(source, out, xcomposer=xcomposer)
+        checksums = source_checksums(source.path)
         where = engine_by_name(engine, workers=workers) if isinstance(engine, str) else engine
         stages = Stages(config, source, out / STAGES, where, shard_size, [other / STAGES for other in reuse])
         spent: dict[str, float] = {}
@@ -96,6 +97,7 @@ def select(
             "images": int(chosen.images.max(initial=-1)) + 1,
             "images_kept": chosen.images_kept(),
             "files": files,
+            "checksums": checksums,
             "seconds": seconds,
             "rankings": _rankings(chosen),
             "length_correlation": _rounded(chosen.length_correlation),
@@ -108,8 +110,17 @@ def select(
 
 
 def _finished(source: InstructionSource, out: Path, *, xcomposer: bool) -> dict[str, Any]:
-    """Return the summary of a finished selection; a file that is wanted and was not then is written."""
+    """Return the summary of a finished selection; a file that is wanted and was not then is written.
+
+    Raises:
+        InputError: The set has changed since.
+    """
     summary: dict[str, Any] = read_json(out / SUMMARY)
+    if summary.get("checksums") != source_checksums(source.path):
+        raise InputError(
+            f"{out}: {source.path} is not as it was when the selection was made, or an earlier version made it",
+            remedy="put the set back, or choose another --out",
+        )
     if xcomposer and "xcomposer" not in summary["files"]:
         table = pq.read_table(out / TABLE, columns=["row", "kept"])
         write_xcomposer(source, np.sort(table.filter(table["kept"])["row"].to_numpy()), out / XCOMPOSER)
