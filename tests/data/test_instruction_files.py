@@ -123,6 +123,20 @@ def test_captions_are_taken_out_and_all_else_stays(tmp_path):
     assert json.loads((tmp_path / "some.json").read_text())["images"] == []
 
 
+def test_karpathy_captions_are_taken_out_of_parquet(tmp_path):
+    rows = [
+        {"filename": f"{n}.png", "filepath": "val", "sentences": [{"raw": text, "x": 1} for text in f"{n}ab"]}
+        for n in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "k.parquet")
+    source = open_instructions(tmp_path / "k.parquet", check_files=False)
+    assert [(one.images, one.answer) for one in source.samples()][3:5] == [(("val/1.png",), "1"), (("val/1.png",), "a")]
+    write_subset(source, [0, 2, 8], tmp_path / "some.parquet")
+    found = pq.read_table(tmp_path / "some.parquet")
+    assert found.schema == pq.read_schema(tmp_path / "k.parquet")
+    assert [[one["raw"] for one in row["sentences"]] for row in found.to_pylist()] == [["0", "b"], ["b"]]
+
+
 def test_captions_of_a_bad_split_do_not_shift_the_rows(tmp_path):
     rows = [{"image": "a.png", "captions": ["a", "b"], "split": split} for split in ("", "train", "test", "train")]
     rows[0]["spilt"] = rows[0].pop("split")

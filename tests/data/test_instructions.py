@@ -193,6 +193,17 @@ def test_a_split_that_is_not_there(written):
     assert "did you mean 'split'?" in samples(path, split="train")[0].reason
 
 
+@pytest.mark.parametrize("name", ["set.parquet", "sets/b.parquet"])
+def test_a_misspelt_split_of_a_parquet_file_lets_no_test_record_in(written, tmp_path, name):
+    if name.startswith("sets"):
+        written([record(7, split="train")], "sets/a.parquet")
+    path = written([record(n, splits="test" if n > 2 else "train") for n in range(5)], name)
+    opened = path if path.parent == tmp_path else path.parent
+    with pytest.raises(InputError, match=r"\w\.parquet: 'splits' is not a known key; did you mean 'split'\?; rename"):
+        open_instructions(opened, split="train")
+    assert len(samples(opened, check_files=False)) == (5 if opened == path else 6)
+
+
 def test_captions_of_every_layout(written, tmp_path):
     rows = [{"image": "0.png", "captions": ["a", "b"], "id": 4, "split": "train"}, {"image": "1.png", "captions": []}]
     rows.append({"image": "2.png", "captions": ["c"], "split": "test"})
@@ -208,6 +219,7 @@ def test_captions_of_every_layout(written, tmp_path):
     for indent in (None, 1):
         (tmp_path / "k.json").write_text(json.dumps({"dataset": "x", "images": karpathy}, indent=indent))
         assert [(one.id, one.text()) for one in samples(tmp_path / "k.json")] == [("1#0", "a"), ("1#1", "b")]
+    assert samples(written(karpathy, "k.parquet"), split="train") == samples(tmp_path / "k.json")
 
 
 @pytest.mark.parametrize(

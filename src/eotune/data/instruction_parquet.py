@@ -48,6 +48,12 @@ def count_rows(path: Path) -> int:
     return total
 
 
+def column_names(file: Path) -> list[str]:
+    """Return the names of a file's columns; raises as :func:`parquet_rows`."""
+    with _opened(file) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
 def copy_rows(
     file: Path, out: Path, keep: Callable[[Mapping[str, Any]], Mapping[str, Any] | None], keys: Sequence[str]
 ) -> None:

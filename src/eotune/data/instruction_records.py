@@ -21,7 +21,7 @@ ROLES: dict[str, Role] = {
 # The keys that are read; tables are read without their other columns.
 KEYS = (
     "id", "image", "images", "conversations", "messages", "system", "question", "answer", "caption", "captions",
-    "split",
+    "sentences", "filename", "filepath", "imgid", "split",
 )  # fmt: skip
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 

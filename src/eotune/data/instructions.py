@@ -26,7 +26,7 @@ from eotune.core.lookup import nearest, unknown_name
 from eotune.data.caption_formats import RowError, kind_of, refuse_misspelled_split, split_name, split_of
 from eotune.data.image_paths import PROBES, ImageFolder, image_root, misplaced
 from eotune.data.instruction_json import LIMIT, Piece, document_pieces, line_pieces, line_value, opened
-from eotune.data.instruction_parquet import count_rows, parquet_rows
+from eotune.data.instruction_parquet import column_names, count_rows, parquet_files, parquet_rows
 from eotune.data.instruction_records import (
     KEYS,
     Content,
@@ -260,7 +260,8 @@ def open_instructions(
 
     Raises:
         InputError: The file is missing, empty, cut off, neither JSON nor Parquet, or its first records are in no known
-            layout; ``images`` is no folder; ``ids`` is neither of the two.
+            layout; a split is asked for, and a Parquet file has none but a column of nearly that name; ``images`` is no
+            folder; ``ids`` is neither of the two.
 
     Example:
         >>> import json, tempfile
@@ -280,6 +281,8 @@ def open_instructions(
     )  # fmt: skip
     if source.container == "parquet":
         count_rows(path)  # opens every file: a later one may be cut off
+        if source.split is not None:
+            _refuse_misspelled_columns(path)
     else:
         _check_end(path, source.container)
     probes = list(islice(source.records(), PROBES))
@@ -309,6 +312,15 @@ def _container(path: Path) -> Container:
     value = line_value(line, 1) if line.lstrip().startswith(b"{") else None
     is_all = isinstance(value, Mapping) and isinstance(value.get(_KARPATHY_KEY), list) and format_of(value) is None
     return "jsonl" if isinstance(value, Mapping) and not is_all else "json"
+
+
+def _refuse_misspelled_columns(path: Path) -> None:
+    """Refuse ``spilt`` before rows are read without that column: records of all splits would pass."""
+    for file in parquet_files(path):
+        try:
+            refuse_misspelled_split(dict.fromkeys(column_names(file)))
+        except RowError as error:
+            raise InputError(f"{file}: {error}", remedy="rename the column, or ask for no split") from None
 
 
 def _check_end(path: Path, container: Container) -> None:
