@@ -13,6 +13,7 @@ Each is read from a JSON list, JSON Lines, a Parquet file or a folder of them. N
 that is read, and the ids of those before it.
 """
 
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -225,8 +226,8 @@ class InstructionSource:
     ) -> InstructionSample | BadRecord:
         given = content.id if self.ids == "record" else None
         images = tuple(_relative(image, self.root) for image in content.images)
-        for image in images:
-            problem = misplaced(image, self.root) or (folder.missing(image) if folder else None)
+        for image in images if folder else ():
+            problem = misplaced(image, self.root) or folder.missing(image)
             if problem is not None:
                 return BadRecord(row, str(row) if given is None else given, problem)
         name = names.take(given, row)
@@ -255,7 +256,7 @@ def open_instructions(
             split.
         ids: ``record`` takes a record's ``id`` where it has one; ``row`` its number in the file, for sets whose ids are
             not unique.
-        check_files: Also look that each image is there, and that no link leads out of ``images``.
+        check_files: Also look that each image is there, and that neither its path nor a link leads out of ``images``.
         without: Images, by their paths relative to that folder, whose samples are passed over.
 
     Raises:
@@ -378,10 +379,10 @@ def _given_id(record: Any) -> str | None:
 
 
 def _relative(image: str, root: Path) -> str:
-    """Return an absolute path that lies under the root relative to it; any other as it is."""
+    """Return an absolute path that lies under the root relative to it, ``..`` in either aside; any other as it is."""
     if not image.startswith("/"):
         return image
     try:
-        return str(Path(image).relative_to(root.absolute()))
+        return str(Path(os.path.abspath(image)).relative_to(os.path.abspath(root)))  # noqa: PTH100 - Path's keeps ".."
     except ValueError:
         return image

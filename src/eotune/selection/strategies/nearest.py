@@ -45,9 +45,7 @@ class Strategy(base.Strategy):
             score[part] = similarities.max(axis=0)
         kept = np.zeros(len(columns.ranks), bool)
         taken, spare = 0, 2
-        while (
-            taken < total
-        ):  # lists that cannot run out would not fit into memory, so they are made anew where one does
+        while taken < total:  # lists that cannot run out would not fit into memory: they are made anew where one does
             left = total - taken
             depths = np.minimum(left, spare * times * -(-left // len(turns)))
             lists = _lists(vectors, rows[~kept[rows]], targets, columns.ranks, depths)
