@@ -223,6 +223,14 @@ def test_wrong_settings_are_refused(scenes, settings, message):
         config(scenes, **settings)
 
 
+def test_a_keep_that_is_nothing_is_refused_before_anything_is_computed(scenes, tmp_path):
+    for call in (lambda one: select(one, tmp_path / "out"), plan):
+        with pytest.raises(InputError, match="keep 1/56 of 55 readable records is none; keep at least 1/55"):
+            call(config(scenes, keep="1/56"))
+    assert [path.name for path in (tmp_path / "out" / "stages").iterdir() if path.is_dir()] == ["samples"]
+    assert select(config(scenes, keep="1/55", strategy={"name": "random"}), tmp_path / "one")["kept"] == 1
+
+
 def test_more_clusters_than_samples(scenes, tmp_path):
     with pytest.raises(InputError, match="56 clusters"):
         select(config(scenes, clusters=56), tmp_path / "out")

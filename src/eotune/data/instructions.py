@@ -226,8 +226,8 @@ class InstructionSource:
     ) -> InstructionSample | BadRecord:
         given = content.id if self.ids == "record" else None
         images = tuple(_relative(image, self.root) for image in content.images)
-        for image in images if folder else ():
-            problem = misplaced(image, self.root) or folder.missing(image)
+        for image in images:
+            problem = None if folder is None else misplaced(image, self.root) or folder.missing(image)
             if problem is not None:
                 return BadRecord(row, str(row) if given is None else given, problem)
         name = names.take(given, row)

@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 from eotune.data.instructions import BadRecord
 from eotune.runs.figures import duration
 from eotune.selection.config import SelectionConfig
-from eotune.selection.pipeline import checked_strategy, embeds_texts
-from eotune.selection.quotas import total_kept
+from eotune.selection.pipeline import checked_strategy, checked_total, embeds_texts
 from eotune.selection.samples import open_samples, sample_tables
 from eotune.selection.stages import SCORES, redrawn_scores, score_config
 from eotune.selection.workers import EmbedTexts, ReadImages, ScorePairs
@@ -68,7 +67,7 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
             add("stability", each["perturbation"], rows * (1 + config.repeats), rows)
     disk = n * (_TEXT_BYTES + 2 * 2 * dim + 100) / 2**20  # embeddings stand in shards and in one matrix
     return {
-        "samples": n, "bad": bad, "keep": total_kept(config.keep, n), "steps": steps,
+        "samples": n, "bad": bad, "keep": checked_total(config, n), "steps": steps,
         "seconds": sum(step["seconds"] for step in steps), "disk_mb": round(disk, 1),
     }  # fmt: skip
 

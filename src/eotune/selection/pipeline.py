@@ -83,6 +83,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     with clock("read"):
         samples = stages.samples()
     n, targets = len(samples), None
+    total = checked_total(config, n)
     if "targets" in strategy.needs:
         with clock("targets"):
             targets = stages.targets()
@@ -114,7 +115,6 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
             targets=targets,
             **scores,
         )
-        total = total_kept(config.keep, n)
         result = strategy.choose(columns, total, config.seed)
     rankings = None
     if config.stability is not None and config.encoder is not None:
@@ -157,6 +157,18 @@ def checked_strategy(config: SelectionConfig) -> Strategy:
     if embeds_texts(config, strategy):
         check_sentence(config.sentence_encoder)
     return strategy
+
+
+def checked_total(config: SelectionConfig, n: int) -> int:
+    """Return how many of n readable records are kept.
+
+    Raises:
+        InputError: None would be.
+    """
+    total = total_kept(config.keep, n)
+    if n and not total:
+        raise InputError(f"keep {config.keep} of {n:,} readable records is none", remedy=f"keep at least 1/{n}")
+    return total
 
 
 def embeds_texts(config: SelectionConfig, strategy: Strategy) -> bool:

@@ -50,6 +50,30 @@ def test_the_middle_is_the_median_of_what_is_available():
     assert kept({"name": "perplexity", "prefer": "middle", "limit": None}, 2, given) == [2, 3]
 
 
+def test_the_middle_is_that_of_each_cluster():
+    values = [*range(10), *range(100, 110)]
+    given = columns(perturbation=np.float32(values)[::-1], clusters=[1] * 10 + [0] * 10, ranks=np.arange(20)[::-1])
+    rule = {"name": "perturbation", "prefer": "middle"}
+    assert sorted(values[19 - row] for row in kept(rule, 8, given)) == [3, 4, 5, 6, 103, 104, 105, 106]
+    assert sorted(values[19 - row] for row in kept({**rule, "quota": "global"}, 4, given)) == [8, 9, 100, 101]
+
+
+def test_the_middle_is_nearest_to_the_median_rank():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        n = int(random.integers(1, 40))
+        clusters, values = random.integers(0, 4, n), random.integers(0, 5, n).astype(float)
+        values[random.random(n) < 0.1] = np.nan
+        given = columns(perturbation=values, clusters=clusters, available=random.random(n) < 0.8)
+        scores = create({"name": "perturbation", "prefer": "middle"}).scores(given, 0)
+        for cluster in range(4):
+            rows = [i for i in range(n) if clusters[i] == cluster and given.available[i] and not np.isnan(values[i])]
+            ranking = sorted(rows, key=lambda i: (values[i], i))
+            for place, row in enumerate(ranking):
+                below, above = place, len(ranking) - 1 - place
+                assert scores[row] == pytest.approx(-abs(below - above) / (2 * len(ranking)))
+
+
 def test_an_ifd_over_the_limit_comes_last():
     given = columns(perplexity=[0.2, 0.9, 1.0, 7.0, np.nan])
     assert kept({"name": "perplexity"}, 2, given) == [0, 1]

@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eotune.selection.result import Columns
 from eotune.selection.strategies.base import QuotaConfig, ScoredStrategy, Scores
@@ -12,7 +13,8 @@ class ColumnConfig(QuotaConfig):
     """The configuration of strategies that go by one column.
 
     Attributes:
-        prefer: Which values stay: the highest, the lowest, or those in the middle of the ranking.
+        prefer: Which values stay: the highest, the lowest, or those in the middle of the ranking
+            of their cluster, of all samples where the quota is global.
     """
 
     prefer: Literal["highest", "middle", "lowest"] = "highest"
@@ -36,13 +38,16 @@ class ColumnStrategy(ScoredStrategy):
             return values
         if self.config.prefer == "lowest":
             return -values
-        return _towards_the_middle(values, columns)
+        groups = None if self.config.quota == "global" else columns.clusters
+        return _towards_the_middle(values, np.zeros(len(values), np.int64) if groups is None else groups, columns)
 
 
-def _towards_the_middle(values: Scores, columns: Columns) -> Scores:
-    """Return 0 for the median of the available values, down to -0.5 for the extremes; equal values go by id."""
+def _towards_the_middle(values: Scores, groups: NDArray[np.integer], columns: Columns) -> Scores:
+    """Return 0 for the median of a group's available values, down to -0.5 for its extremes; equal values go by id."""
     open_ = np.flatnonzero(columns.available & ~np.isnan(values))
-    order = open_[np.lexsort((columns.ranks[open_], values[open_]))]
+    order = open_[np.lexsort((columns.ranks[open_], values[open_], groups[open_]))]
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(starts, sizes)
     scores = np.full(len(values), np.nan, np.float32)
-    scores[order] = -np.abs((np.arange(len(order)) + 0.5) / max(1, len(order)) - 0.5)
+    scores[order] = -np.abs((place + 0.5) / np.repeat(sizes, sizes) - 0.5)
     return scores

@@ -115,7 +115,7 @@ def _take_turns(lists: list[Integers], turns: Integers, kept: NDArray[np.bool_],
         taken: How many turns are over.
         total: How many there are.
     """
-    ways = [iter(memoryview(rows)) for rows in lists]
+    ways = [iter(rows.data) for rows in lists]
     order = turns.tolist()
     while taken < total:
         row = next((row for row in ways[order[taken % len(order)]] if not kept[row]), None)
