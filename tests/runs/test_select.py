@@ -112,6 +112,17 @@ def test_an_interrupted_selection_goes_on_where_it_was(scenes, tmp_path, monkeyp
     assert select(config(scenes), out, resume=True)["kept"] == undisturbed["kept"]  # finished: nothing to do
 
 
+def test_what_a_killed_process_left_is_removed(scenes, tmp_path):
+    chosen = config(scenes, encoder=None, strategy={"name": "random"}, first_cut=False)
+    select(chosen, tmp_path / "out")
+    stages = tmp_path / "out" / "stages"
+    before = sorted(stages.rglob("*"))
+    (stages / ".vectors.sic6y4iy.npy").write_bytes(b"half")
+    (stages / ".texts.a1b2c3d4").mkdir()
+    select(chosen, tmp_path / "out", resume=True)
+    assert sorted(stages.rglob("*")) == before
+
+
 def test_what_another_selection_computed_is_not_computed_again(scenes, tmp_path, monkeypatch):
     select(config(scenes, stability=10), tmp_path / "a")
     other = config(scenes, stability=10, keep=0.5, strategy={"name": "perturbation", "prefer": "lowest"})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.selection.vectors import blocks, members, read_rows, read_units, release
+from eotune.selection.vectors import blocks, members, read_rows, read_units, release, write_vectors
 
 
 def test_a_memory_map_is_read_by_rows(tmp_path):
@@ -66,3 +66,20 @@ def test_pages_of_a_map_are_given_back(tmp_path):
     assert resident() < before + 5
     assert mapped.sum() == 0
     release(np.zeros(3))  # an array has none
+
+
+@pytest.mark.parametrize("n", [7, 10, 20_000])
+def test_a_written_file_is_what_numpy_saves(tmp_path, n):
+    values = np.random.default_rng(0).standard_normal((n, 3)).astype(np.float16)
+    parts = [np.array([1, 3]), np.array([4]), np.arange(n - 1, n)]
+    expected = np.full_like(values, np.nan)
+    for rows in parts:
+        expected[rows] = values[rows]
+    assert write_vectors(tmp_path / "a.npy", ((rows, values[rows]) for rows in parts), n)
+    np.save(tmp_path / "b.npy", expected)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_without_embeddings_nothing_is_written(tmp_path):
+    assert not write_vectors(tmp_path / "a.npy", [], 3)
+    assert not list(tmp_path.iterdir())

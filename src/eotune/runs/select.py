@@ -221,6 +221,8 @@ def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[Non
                 remedy=f"resume with those of {file}, or choose another --out",
             )
         write_text(file, text)
+        for torn in (out / STAGES).glob(".*"):  # of a process that was killed
+            shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
         yield
 
 

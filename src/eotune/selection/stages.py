@@ -28,7 +28,7 @@ from eotune.selection.samples import (
     source_checksums,
     text_digest,
 )
-from eotune.selection.vectors import read_rows
+from eotune.selection.vectors import read_rows, write_vectors
 from eotune.selection.workers import EmbedTexts, ReadImages, ScoreConfig, ScorePairs
 
 SHARD_SIZE = 4096
@@ -155,7 +155,10 @@ class Stages:
         path = self.folder / "vectors.npy"
         if not path.is_file():
             with replaced(path) as temporary:
-                self._gather(temporary, n)
+                texts = read_columns(self.folder / "texts", ["position", "embedding"])
+                parts = ((table["position"].to_numpy(), _embeddings(table)) for table in texts)
+                if not write_vectors(temporary, parts, n):
+                    self._refuse_all("texts")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def targets(self) -> np.ndarray:
@@ -279,19 +282,6 @@ class Stages:
             take_over(stage, made / name)
             self.taken_over["stability" if source == _REDRAWN else name] = made, worth[made]
         return map_shards(self.engine, worker, config, rows, stage)
-
-    def _gather(self, path: Path, n: int) -> None:
-        found: np.memmap[Any, Any] | None = None
-        for table in read_columns(self.folder / "texts", ["position", "embedding"]):
-            block = _embeddings(table)
-            if found is None:
-                found = np.lib.format.open_memmap(path, "w+", np.float16, (n, block.shape[1]))
-                for start in range(0, n, 65536):
-                    found[start : start + 65536] = np.nan
-            found[table["position"].to_numpy()] = block
-        if found is None:
-            self._refuse_all("texts")
-        found.flush()
 
     def _refuse_all(self, name: str) -> NoReturn:
         first = next(row_failures(self.folder / name))

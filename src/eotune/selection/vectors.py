@@ -1,8 +1,10 @@
 """Embeddings that may lie on disk: rows of them as float32, checked, a block at a time."""
 
+import itertools
 import mmap
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 BLOCK = 8192  # rows that are read and compared at a time
+_STORED = np.dtype(np.float16)
 
 
 class Vectors(Protocol):
@@ -65,6 +68,45 @@ def read_units(vectors: Vectors, rows: slice | Integers) -> Floats:
     lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
     lengths[lengths == 0] = 1
     return block / lengths[:, None]
+
+
+def write_vectors(path: Path, parts: Iterable[tuple[Integers, NDArray[np.float16]]], n: int) -> bool:
+    """Write embeddings that arrive in the order of their rows as an .npy file ``(n, d)`` of float16; NaN elsewhere.
+
+    No map: on a full disk the system ends a process that writes to one, before anything can be said.
+
+    Args:
+        path: Where.
+        parts: Ascending row numbers ``(m,)`` and their embeddings ``(m, d)``.
+        n: Rows of the file.
+
+    Returns:
+        Whether there was any part; else nothing is written.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    arriving = iter(parts)
+    first = next(arriving, None)
+    if first is None:
+        return False
+    d, written = first[1].shape[1], 0
+    header = {"descr": np.lib.format.dtype_to_descr(_STORED), "fortran_order": False, "shape": (n, d)}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for rows, block in itertools.chain([first], arriving):
+            _write_gap(stream, int(rows[0]) - written, d)
+            whole = np.full((int(rows[-1]) + 1 - int(rows[0]), d), np.nan, _STORED)
+            whole[rows - rows[0]] = block
+            stream.write(whole.data)
+            written = int(rows[-1]) + 1
+        _write_gap(stream, n - written, d)
+    return True
+
+
+def _write_gap(stream: BinaryIO, n: int, d: int) -> None:
+    for rows in blocks(n):
+        stream.write(np.full((rows.stop - rows.start, d), np.nan, _STORED).data)
 
 
 def release(vectors: Vectors) -> None:
