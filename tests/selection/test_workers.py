@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from eotune.encoders.sentence import load_sentence
-from eotune.selection.workers import EmbedTexts
+from eotune.selection.workers import EmbedTexts, ScoreConfig, ScorePairs
 
 TEXTS = ["a port", "a long text about a forest", "a port", "a river", "a river"]
 
@@ -33,3 +34,32 @@ def test_a_text_whose_vector_is_not_finite_fails_in_all_its_rows(monkeypatch):
     errors = worker(table(["bad", "good", "bad"]))["error"].to_pylist()
     assert errors[1] is None
     assert errors[0] == errors[2] == "its vectors are not finite numbers; use precision fp32"
+
+
+LONG = " ".join(f"boat {number}" for number in range(90))
+
+
+def test_what_is_longer_than_an_encoder_reads_is_told():
+    assert EmbedTexts("tiny")(table(["a port", LONG, LONG]))["cut"].to_pylist() == [False, True, True]
+
+
+@pytest.mark.parametrize("column", ["perturbation", "similarity"])
+def test_words_are_deleted_among_those_that_are_read(tmp_path, monkeypatch, column):
+    Image.new("RGB", (8, 8), "navy").save(tmp_path / "a.png")
+    worker, asked = ScorePairs(ScoreConfig(column, str(tmp_path), "tiny", words=3)), []
+    embed = worker.encoder.encoder.embed_texts
+    monkeypatch.setattr(
+        worker.encoder.encoder, "embed_texts", lambda texts, **rest: asked.append(list(texts)) or embed(texts, **rest)
+    )
+    texts = [LONG, "a port with boats"]
+    rows = table(texts).append_column("words", pa.array(texts)).append_column("images", pa.array([["a.png"]] * 2))
+    assert worker(rows)["cut"].to_pylist() == [True, False]
+    if column == "similarity":
+        assert asked == [texts]
+        return
+    (read, short), perturbed = asked
+    assert short == texts[1]
+    assert LONG.startswith(read)
+    tokens = [worker.encoder.encoder.tokenize([text])["input_ids"].tolist() for text in (LONG, read, perturbed[0])]
+    assert tokens[0] == tokens[1] != tokens[2]
+    assert [len(after.split()) for after in perturbed] == [len(read.split()) - 3, 1]

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eotune.core.errors import InputError
 from eotune.core.lookup import unknown_name
+from eotune.encoders.characters_read import characters_read
 from eotune.encoders.multimodal_parts import Part
 from eotune.encoders.preprocess import ImageTransform
 
@@ -308,6 +310,10 @@ class DualEncoder(Encoder):
             chosen = order[start : start + batch_size]
             result[chosen] = self.embed_tokens(self.tokenize([texts[i] for i in chosen]), precision=precision)
         return result
+
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many characters of each text are read, ``(n,)``: less than its length where it is cut."""
+        return characters_read(self.tokenizer, texts, self.max_tokens - self.tokenizer.num_special_tokens_to_add())
 
     def _settings(self) -> tuple[object, ...]:
         return (self.transform, self.max_tokens)

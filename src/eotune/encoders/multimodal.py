@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from eotune.core.errors import InputError, shown
@@ -74,6 +75,10 @@ class PairEncoder(nn.Module):
             InputError: As for :meth:`pair_vectors`.
         """
 
+    @abstractmethod
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many characters of each text are read, ``(n,)``: less than its length where it is cut."""
+
 
 class DualPairEncoder(PairEncoder):
     """A dual encoder standing in for a vision-language model.
@@ -112,6 +117,10 @@ class DualPairEncoder(PairEncoder):
         moved = self._texts([text for others in perturbed for text in others], batch_size)
         others = self._joined(seen[:, None], moved.reshape(len(texts), repeats, self.dim))
         return np.linalg.norm(vectors[:, None] - others, axis=-1).astype(np.float32)
+
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """See :meth:`PairEncoder.characters_read`."""
+        return self.encoder.characters_read(texts)
 
     def similarities(self, images: Sequence[np.ndarray], texts: Sequence[str], *, batch_size: int = 16) -> np.ndarray:
         """Return the cosine similarity of each image and its text, float32 ``(n,)``; each image is encoded once.

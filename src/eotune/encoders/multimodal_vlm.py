@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eotune.core.errors import InputError
 from eotune.encoders.base import Encoder, Tower, TowerName, evaluating
 from eotune.encoders.blocks import find_blocks, find_patch_embedding
+from eotune.encoders.characters_read import characters_read
 from eotune.encoders.fingerprint import fingerprint
 from eotune.encoders.multimodal import PairEncoder, check_pairs
 from eotune.encoders.multimodal_inputs import PairInput, collate
@@ -142,6 +144,10 @@ class VisionLanguageEncoder(PairEncoder, Encoder):
                     apart = (self._scaled(vectors)[:, None] - self._scaled(moved)).norm(dim=-1)
                     distances[window.start + chosen] = apart.cpu().numpy()
         return distances
+
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """See :meth:`PairEncoder.characters_read`."""
+        return characters_read(self.prompts.tokenizer, texts, self.max_text_tokens)
 
     @torch.inference_mode()
     def generate(

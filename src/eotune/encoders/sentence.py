@@ -6,12 +6,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from eotune.core.errors import InputError
 from eotune.core.lookup import require
 from eotune.encoders.base import DualEncoder, autocast, evaluating
 from eotune.encoders.by_name import load
+from eotune.encoders.characters_read import characters_read
 from eotune.encoders.pretrained import check_source, first_line, quiet
 from eotune.encoders.sources import OFFLINE_TEXT, text_source
 
@@ -32,6 +34,10 @@ class SentenceEncoder(Protocol):
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
         """Embed texts, in batches by length; returns float32 ``(n, d)`` of unit length, in the order given."""
+        ...
+
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many characters of each text are read, ``(n,)``: less than its length where it is cut."""
         ...
 
 
@@ -59,6 +65,18 @@ class PackagedSentenceEncoder(nn.Module):
             )
         return nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
 
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """See :class:`SentenceEncoder`."""
+        lengths = np.array(list(map(len, texts)), np.int64)
+        tokenizer, limit = self.model.tokenizer, self.model.max_seq_length
+        if limit is None or not hasattr(tokenizer, "num_special_tokens_to_add"):  # tables of words read everything
+            return lengths
+        before = self.model.prompts.get(self.model.default_prompt_name) or ""
+        found = characters_read(
+            tokenizer, [before + text for text in texts], int(limit) - tokenizer.num_special_tokens_to_add()
+        )
+        return np.clip(found - len(before), 0, lengths)
+
 
 class TextTowerEncoder(nn.Module):
     """The text side of a dual encoder.
@@ -76,6 +94,10 @@ class TextTowerEncoder(nn.Module):
     def embed(self, texts: Sequence[str], *, batch_size: int = 64, precision: str = "fp32") -> np.ndarray:
         """See :class:`SentenceEncoder`."""
         return self.encoder.embed_texts(texts, batch_size=batch_size, precision=precision)
+
+    def characters_read(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """See :class:`SentenceEncoder`."""
+        return self.encoder.characters_read(texts)
 
 
 def load_sentence(

@@ -101,6 +101,7 @@ def select(
             "seconds": seconds,
             "rankings": _rankings(chosen),
             "length_correlation": _rounded(chosen.length_correlation),
+            "cut": dict(chosen.cut),
             "failed": len({name for _, name, _ in failures}),
             "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
         }

@@ -57,6 +57,10 @@ def write_selection_report(
     )
     if summary["kept"] < summary["asked"]:
         page.text(f"{summary['asked']:,} were asked for; no more were left after the first cut.", warning=True)
+    for stage, count in chosen.cut.items():
+        if count:
+            page.text(f"{stage}: {count:,} texts are longer than the encoder reads; their ends count for nothing.",
+                      warning=True)  # fmt: skip
     _reasons(page, chosen)
     _clusters(page, chosen)
     _scores(page, config, chosen)

@@ -2,9 +2,9 @@
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,7 @@ class Chosen:
         separation: What each number of clusters was worth.
         length_correlation: Spearman's of an encoder's score and the number of words; None where no encoder scored, NaN
             where all scores or all lengths are equal.
+        cut: How many texts an encoder reads only the beginning of, by stage: ``texts``, and each score.
     """
 
     ids: pa.ChunkedArray
@@ -54,6 +55,7 @@ class Chosen:
     separation: tuple[Separation, ...]
     rankings: Stability | None = None
     length_correlation: float | None = None
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     def images_kept(self) -> int:
         """Return how many different images the samples kept show."""
@@ -127,6 +129,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     by_length = _length_correlation(result.score, stages) if scores else None
     return Chosen(
         samples.ids, samples.rows, labels, images, duplicate_of, result, total, clusters.table, rankings, by_length,
+        _cut(stages, [*(["texts"] if wants_texts else []), *scores], n),
     )  # fmt: skip
 
 
@@ -177,6 +180,15 @@ def embeds_texts(config: SelectionConfig, strategy: Strategy) -> bool:
     return cuts_by_texts or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
 
 
+def _cut(stages: Stages, names: list[str], n: int) -> dict[str, int]:
+    """Count the texts that an encoder reads only the beginning of, by stage; say so."""
+    found = {name: int(stages.cut(name, n).sum()) for name in names}
+    for name, count in found.items():
+        if count:
+            say(f"warning: {name}: {count:,} texts are longer than the encoder reads: their ends count for nothing")
+    return found
+
+
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
     """Return how far a ranking follows the length of texts; None where fewer than two have a score."""
     if np.count_nonzero(~np.isnan(score)) < 2:
@@ -204,7 +216,8 @@ def _first_cut(
     if config.near is not None and vectors is not None:
         # Texts alone are compared: a record that says something else beside its text is no duplicate.
         groups = _grouped(labels, stages.beside(n), *([] if config.duplicates_of == "any" else [images]))
-        which = (exact < 0) & (labels >= 0)
+        # Nor is a text that the encoder read the beginning of: equal ones are exact duplicates already.
+        which = (exact < 0) & (labels >= 0) & ~stages.cut("texts", n)
         near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=which, compared=config.compared)
         dropped[near >= 0] = Reason.NEAR_DUPLICATE
         behind[near >= 0] = near[near >= 0]

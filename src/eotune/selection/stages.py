@@ -151,7 +151,7 @@ class Stages:
             InputError: No text could be embedded.
         """
         name = self.config.sentence_encoder
-        self._mapped("texts", EmbedTexts, name, {"weights": model_mark(name)})
+        self._mapped("texts", EmbedTexts, name, _embedding_settings(name))
         path = self.folder / "vectors.npy"
         if not path.is_file():
             with replaced(path) as temporary:
@@ -160,6 +160,18 @@ class Stages:
                 if not write_vectors(temporary, parts, n):
                     self._refuse_all("texts")
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def cut(self, name: str, n: int) -> np.ndarray:
+        """Return of whose text the encoder reads the beginning only, ``(n,)``.
+
+        Args:
+            name: The stage: ``texts``, or a score.
+            n: Samples.
+        """
+        found = np.zeros(n, bool)
+        for table in read_columns(self.folder / name, ["position", "cut"]):
+            found[table["position"].to_numpy()] = table["cut"].to_numpy()
+        return found
 
     def targets(self) -> np.ndarray:
         """Return embeddings ``(m, d)`` float16 of the texts that the model shall become good at.
@@ -177,7 +189,7 @@ class Stages:
             raise InputError(f"{source.path}: no record can be a target ({first.id}: {first.error})",
                              remedy="see docs/instructions.md")  # fmt: skip
         name = self.config.sentence_encoder
-        self._mapped("targets", EmbedTexts, name, {"weights": model_mark(name)}, source=_TARGETS)
+        self._mapped("targets", EmbedTexts, name, _embedding_settings(name), source=_TARGETS)
         parts = [_embeddings(table) for table in read_columns(self.folder / "targets", ["embedding"])]
         if not parts:
             self._refuse_all("targets")
@@ -260,7 +272,7 @@ class Stages:
         write_rows(self._part(which), stage, rows_per_shard=self.shard_size)
 
     def _scored(self, name: str, source: str, score: ScoreConfig, n: int) -> np.ndarray:
-        settings = asdict(score) | {"weights": model_mark(score.encoder)}
+        settings = asdict(score) | {"weights": model_mark(score.encoder), "columns": [score.column, "cut"]}
         del settings["encoder"]  # by another path they are the same
         self._mapped(name, ScorePairs, score, settings, source=source)
         found = np.full(n, np.nan, np.float32)
@@ -319,6 +331,10 @@ class _Rows:
 
     def __getitem__(self, which: Any, /) -> np.ndarray:
         return self._vectors[self._rows[which]]
+
+
+def _embedding_settings(name: str) -> dict[str, Any]:
+    return {"weights": model_mark(name), "columns": ["embedding", "cut"]}
 
 
 def _embeddings(table: pa.Table) -> np.ndarray:

@@ -65,18 +65,19 @@ class EmbedTexts:
         self.encoder: Any = on_best_device(load_sentence(name, load_dual=load_model))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return ``embedding``, float16 of unit length."""
+        """Return ``embedding``, float16 of unit length, and ``cut``: whether a text's end is not read."""
         texts = table["text"].to_pylist()
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}  # instruction sets repeat themselves
         vectors = self.encoder.embed(list(places), batch_size=_BATCH)[[places[text] for text in texts]]
+        read = dict(zip(places, self.encoder.characters_read(list(places)).tolist(), strict=True))
+        cut = pa.array([read[text] < len(text) for text in texts], pa.bool_())
         finite = np.isfinite(vectors).all(axis=1)
         kind = pa.list_(pa.float16(), vectors.shape[1])
         stored = np.where(finite[:, None], vectors, 0).astype(np.float16)
         array = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), vectors.shape[1])
         errors = pa.array([None if good else _NOT_FINITE for good in finite], pa.string())
-        return (
-            table.select(["id", "position"]).append_column("embedding", array.cast(kind)).append_column("error", errors)
-        )
+        found = table.select(["id", "position"]).append_column("embedding", array.cast(kind))
+        return found.append_column("cut", cut).append_column("error", errors)
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,19 @@ class ScorePairs:
             raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the score of the rows."""
+        """Return the score of the rows, and ``cut``: whether a text's end is not read."""
         rows = table.to_pylist()
+        name = "words" if self.config.column == "perturbation" else "text"
+        read = self.encoder.characters_read([row[name] for row in rows]).tolist()
+        cut = pa.array([len(row[name]) > end for row, end in zip(rows, read, strict=True)], pa.bool_())
+        if name == "words":  # else some would be deleted to no effect
+            rows = [row | {name: row[name][:end]} for row, end in zip(rows, read, strict=True)]
         scores: list[float | InputError] = []
         for start in range(0, len(rows), _BATCH):
             scores += self._scored(rows[start : start + _BATCH])
         numbers = iter(scores)
-        return _rows(table, self.config.column, pa.float32(), lambda _: _raised(next(numbers)))
+        found = _rows(table, self.config.column, pa.float32(), lambda _: _raised(next(numbers)))
+        return found.append_column("cut", cut)
 
     def _scored(self, rows: list[dict[str, Any]]) -> list[float | InputError]:
         """Score a batch; an image that cannot be read takes nothing else along."""
