@@ -42,6 +42,17 @@ def test_a_dry_run_tells_the_cost(eotune, captions, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_prints_the_total_and_bad_records(eotune, captions, tmp_path):
+    bad = '{"image": "images/none.png", "captions": ["a road"]}\n'
+    (tmp_path / "more.jsonl").write_text(captions.read_text() + bad)
+    options = ("select", tmp_path / "more.jsonl", "--images", captions.parent, "--out", tmp_path / "out",
+               "--sentence-encoder", "tiny", "--dry-run")  # fmt: skip
+    printed = eotune(*options)[1]
+    assert "samples, keep 33, 1 records cannot be used" in printed
+    total = next(line for line in printed.splitlines() if line.strip().startswith("in all"))
+    assert total.endswith("s, in one process that takes over nothing")
+
+
 def test_records_that_cannot_be_used_give_status_1(eotune, captions, tmp_path):
     lines = captions.read_text().splitlines()
     broken = captions.parent / "broken.jsonl"

@@ -2,6 +2,8 @@ import json
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from eotune.encoders.sentence import load_sentence
 from eotune.engines import shards
 from eotune.methods.adapted import load_model
 from eotune.runs.select import select
-from eotune.runs.select_plan import plan
+from eotune.runs.select_plan import _counted, plan
 from eotune.selection.config import SelectionConfig
 from eotune.selection.stages import Stages
 
@@ -267,6 +269,36 @@ def test_the_plan_counts_and_writes_nothing(scenes, tmp_path):
     assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]))
     assert found["disk_mb"] > 0
     assert not list(tmp_path.iterdir())
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "report.html")
+
+
+@pytest.mark.parametrize("settings", [{}, {"strategy": {"name": "random"}}, {"strategy": {"name": "nearest"}}])
+def test_the_plan_knows_what_is_left_on_disk(scenes, tmp_path, settings):
+    known = np.unique(scenes.read_text().replace('"', " ").split())
+    random = np.random.default_rng(0)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "0.png")
+    for name, count in (("set.jsonl", 600), ("targets.jsonl", 1500)):
+        words = [" ".join(random.choice(known, size=60)) for _ in range(count)]
+        rows = [{"id": f"r{n}", "image": "0.png", "question": one, "answer": "yes"} for n, one in enumerate(words)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = config(tmp_path / "set.jsonl", targets=tmp_path / "targets.jsonl", near=None, keep=0.5, **settings)
+    found = plan(chosen)["disk_mb"]
+    select(chosen, tmp_path / "out")
+    assert found == pytest.approx(size_of(tmp_path / "out") / 2**20, rel=0.25)
+
+
+def test_the_plan_of_many_rows_goes_by_what_was_measured(scenes, monkeypatch):
+    monkeypatch.setattr("eotune.runs.select_plan._counted", lambda *_: replace(found, good=10_000_000))
+    monkeypatch.setattr("eotune.runs.select_plan._seconds_each", lambda *_: 0.0)
+    worker = SimpleNamespace(encoder=SimpleNamespace(dim=384))
+    monkeypatch.setattr("eotune.runs.select_plan.EmbedTexts", lambda *_: worker)
+    found = _counted(open_instructions(scenes), config(scenes))
+    chosen = config(scenes, encoder=None, clusters=100, strategy={"name": "stratified"})
+    steps = {step["step"]: step["seconds"] for step in plan(chosen)["steps"]}
+    assert steps["clusters"] == pytest.approx(33.2e-6 * 10_000_000, rel=0.4)  # docs/results.md
 
 
 def test_the_input_is_never_touched(scenes, tmp_path):

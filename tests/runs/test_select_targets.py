@@ -89,6 +89,16 @@ def test_other_targets_are_noticed_and_the_same_taken_over(samples, tmp_path, mo
         select(config(samples, targets), tmp_path / "out", resume=True)
 
 
+def test_a_plan_counts_targets(samples, tmp_path):
+    targets = write(tmp_path / "targets.jsonl", [record(n) for n in range(5)] + [record(7, answer=None)])
+    steps = {step["step"]: (step["rows"], step["passes"]) for step in plan(config(samples, targets))["steps"]}
+    assert list(steps) == ["targets", "images", "texts", "clusters", "choose"]
+    assert (steps["targets"], steps["texts"]) == ((5, 5), (8, 8))
+    mixed = write(tmp_path / "mixed.jsonl", [record(0, split="val"), record(1, split="test")])
+    with pytest.raises(InputError, match="targets of 2 splits"):
+        plan(config(samples, mixed))
+
+
 def test_targets_that_cannot_be_read_are_told_before_anything_runs(samples, tmp_path):
     for begin in (plan, lambda one: select(one, tmp_path / "out")):
         with pytest.raises(InputError, match=r"none\.jsonl: no such file"):

@@ -92,8 +92,10 @@ def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    typer.echo(f"{found['samples']:,} samples, keep {found['keep']:,}")
+    bad = f", {found['bad']:,} records cannot be used" if found["bad"] else ""
+    typer.echo(f"{found['samples']:,} samples, keep {found['keep']:,}{bad}")
     for step in found["steps"]:
         passes = f"{step['passes']:,} passes" if step["passes"] else ""
         typer.echo(f"{step['step']:>12}  {step['rows']:>12,} rows  {passes:>20}  {step['time']}")
-    typer.echo(f"{'disk':>12}  {found['disk_mb']:,.0f} MB in --out")
+    typer.echo(f"{'in all':>12}  {'':>17}  {'':>20}  {found['time']}, in one process that takes over nothing")
+    typer.echo(f"{'disk':>12}  {found['disk_mb']:,.1f} MB in --out")
