@@ -22,6 +22,7 @@ from eotune.runs.select import select
 from eotune.runs.select_plan import _counted, plan
 from eotune.selection.config import SelectionConfig
 from eotune.selection.stages import Stages
+from eotune.selection.workers import ScorePairs
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,18 @@ def test_what_another_selection_computed_is_not_computed_again(scenes, tmp_path,
     with pytest.raises(InputError, match="holds no selection; name the --out of another"):
         select(other, tmp_path / "c", reuse=[tmp_path])
     assert not (tmp_path / "c").exists()
+
+
+def test_another_first_cut_scores_again_from_where_it_differs(scenes, tmp_path, monkeypatch):
+    select(config(scenes, near=None), tmp_path / "a", shard_size=5)  # drops records 6 and 50 to 54
+    scored, call = [], ScorePairs.__call__
+    counted = lambda self, table: scored.extend(table["id"].to_pylist()) or call(self, table)  # noqa: E731
+    monkeypatch.setattr(ScorePairs, "__call__", counted)
+    same = config(scenes, near=None, strategy={"name": "perturbation", "prefer": "lowest"})
+    select(same, tmp_path / "b", shard_size=5, reuse=[tmp_path / "a"])
+    assert not scored
+    select(config(scenes, first_cut=False), tmp_path / "c", shard_size=5, reuse=[tmp_path / "a"])
+    assert len(scored) == 50  # all but the first shard
 
 
 def read_columns_of(out, column):

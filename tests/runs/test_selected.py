@@ -118,6 +118,9 @@ def test_a_share_is_held_out_before_the_choice(captions, scene_questions, tmp_pa
     summary = json.loads((tmp_path / "selection" / "summary.json").read_text())
     assert summary["readable"] == len(said(full.train))
     assert summary["kept"] == len(said(chosen.train)) == len(said(full.train)) // 2
+    (tmp_path / "selection" / "validation.jsonl").unlink()  # as after an interruption before it was written
+    again = read(module.selected(recipe, tmp_path, Workshop()).task, recipe.seed)
+    assert (said(again.train), said(again.validation)) == (said(chosen.train), said(chosen.validation))
 
 
 def test_runs_of_one_process_choose_again_where_others_are_held_out(make, tmp_path):

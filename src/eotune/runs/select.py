@@ -55,8 +55,8 @@ def select(
         shard_size: Records that a worker is given at a time, and that an interruption costs at most.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
-        reuse: Directories of other selections: embeddings and scores that they hold of the same samples, with the same
-            settings, are not computed again.
+        reuse: Directories of other selections: embeddings that they hold of the same samples, with the same settings,
+            are not computed again, nor scores up to the first shard that another first cut changed.
 
     Returns:
         The summary: counts by reason, files, seconds of each step, failures.
