@@ -92,7 +92,37 @@ def test_texts_that_differ_where_the_encoder_does_not_read_are_no_duplicates(sam
     assert [row["reason"] for row in table] == ["kept"] * 19 + ["near-duplicate"]
     assert summary["cut"] == {"texts": 18, "perturbation": 18}
     assert "warning: texts: 18 texts are longer than the encoder reads" in capsys.readouterr().err
-    assert "perturbation: 18 texts are longer than the encoder reads" in (tmp_path / "out" / "report.html").read_text()
+    assert "Perturbation: 18 texts are longer than the encoder reads" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_chinese_texts_are_ranked_by_what_they_say(samples, tmp_path):
+    places = ["海港里停着三艘白色的船", "森林旁边有一条弯弯的河", "机场上有两架飞机", "城市里有许多红色的屋顶"]
+    write(samples, [record(3 * number, question=place) for number, place in enumerate(places)])
+    summary = select(config(samples, encoder="tiny", clusters=1, keep="1/2"), tmp_path / "out")
+    scores = pq.read_table(tmp_path / "out" / "selection.parquet")["score"].to_pylist()
+    assert len(set(scores)) == 4
+    assert summary["warnings"] == []
+
+
+def test_texts_of_one_word_have_no_score_and_many_are_warned_of(samples, tmp_path, capsys):
+    rows = [record(3 * number, question="what?" if number < 2 else f"is there a {word}") for number, word in
+            enumerate(["", "", "port", "forest", "road", "field"])]  # fmt: skip
+    write(samples, rows)
+    summary = select(config(samples, encoder="tiny", clusters=1, keep=1), tmp_path / "out")
+    assert reasons(tmp_path / "out") == ["unscored"] * 2 + ["kept"] * 4
+    warning = "perturbation: 2 texts have a single word, which cannot be deleted; they have no score"
+    assert (summary["failed"], summary["warnings"]) == (0, [warning])
+    assert f"warning: {warning}" in capsys.readouterr().err
+    assert warning[1:] in (tmp_path / "out" / "report.html").read_text()
+    write(samples, rows[:2])
+    with pytest.raises(InputError, match="no text has two words, and one must stay; choose another strategy"):
+        select(config(samples, encoder="tiny", first_cut=False, clusters=1), tmp_path / "none")
+
+
+def test_scores_that_rank_nothing_are_warned_of(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers.ScorePairs, "_moved", lambda self, images, rows: np.zeros(len(rows)))
+    summary = select(config(samples, encoder="tiny", first_cut=False), tmp_path / "out")
+    assert summary["warnings"] == ["perturbation: all 36 scores are equal, so that ids alone decide"]
 
 
 def test_conversations_that_differ_in_a_later_turn_are_no_duplicates(samples, tmp_path):

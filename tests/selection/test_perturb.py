@@ -1,4 +1,6 @@
+import hashlib
 import itertools
+import random
 import re
 from collections import Counter
 
@@ -91,6 +93,12 @@ def test_more_deletions_delete_the_same_words_and_further_ones():
         ("{<20><30>} box", ["box"]),
         ("<img>my port.jpg</img>a[IMG]b", ["a", "b"]),
         ("don't - stop", ["don't", "stop"]),
+        ("这是<image>海港。船abc 港x", [*"这是海港船", "abc", "港", "x"]),
+        ("ひこうキか\u3099", ["ひ", "こ", "う", "キ", "か\u3099"]),
+        ("ที่นี่", ["ที่", "นี่"]),
+        ("ខ្ញុំ។", ["ខ្ញុំ"]),
+        ("မြန်", ["မြ", "န်"]),
+        ("부두 порт", ["부두", "порт"]),
     ],
 )
 def test_words(text, expected):
@@ -105,6 +113,31 @@ def test_a_text_without_a_second_word_stays(text):
 def test_blanks_close_up_and_lines_stay():
     kept = {delete_words("<image>\none two\nthree", 1, id=id_, seed=0) for id_ in range(50)}
     assert kept == {"<image>\ntwo\nthree", "<image>\none\nthree", "<image>\none two\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [("A港B", "A B"), ("a船 def", "a def"), ("<p>港x", "<p> x"), ("看港，x", "看，x")]
+)
+def test_words_round_a_letter_stay_apart(text, left):
+    found = {delete_words(text, 1, id=id_, seed=0) for id_ in range(50)}
+    assert left in found
+    assert {len(words(one)) for one in found} == {len(words(text)) - 1}
+
+
+def test_texts_with_blanks_lose_the_words_that_they_always_lost():
+    drawn, digest = random.Random(0), hashlib.sha256()
+    pieces = [
+        "Is", "it", "a", "port", "?", "don't", "<image>", "<|vision_start|>", "-", "planes,", "(white)", "é", "x", "9",
+        "<40>", "a.b", "\n", "Straße", "Ελλάδα", "порт", "한국", "<p>", "é",
+    ]  # fmt: skip
+    for number in range(300):
+        blanks = [" ", "  ", " ", "\n", ""]
+        parts = [drawn.choice(pieces) + drawn.choice(blanks) for _ in range(drawn.randrange(0, 14))]
+        text = "".join(parts)
+        left = [delete_words(text, n, id=number, seed=1, repeat=2) for n in (0.3, 1, 2, 5)]
+        digest.update(repr((text, word_spans(text), left)).encode())
+    # As when words were what stands between blanks, in every script.
+    assert digest.hexdigest()[:32] == "030d7d4bc909b798c512facd1aaf9ea8"
 
 
 def test_a_negative_number_is_refused():

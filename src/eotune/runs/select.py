@@ -102,6 +102,7 @@ def select(
             "rankings": _rankings(chosen),
             "length_correlation": _rounded(chosen.length_correlation),
             "cut": dict(chosen.cut),
+            "warnings": list(chosen.warnings),
             "failed": len({name for _, name, _ in failures}),
             "failures": [{"stage": stage, "id": name, "error": error} for stage, name, error in failures[:_LISTED]],
         }

@@ -30,7 +30,7 @@ _WORDS = {
     Reason.EXACT_DUPLICATE: "the same image and text stand with another id",
     Reason.NEAR_DUPLICATE: "nearly the same stands with another id",
     Reason.SMALL_CLUSTER: "duplicates left too little of its cluster",
-    Reason.UNSCORED: "the model gave no score",
+    Reason.UNSCORED: "the model gave no score, or no word can be deleted",
     Reason.CUT: "dropped before the strategy",
 }
 
@@ -57,10 +57,8 @@ def write_selection_report(
     )
     if summary["kept"] < summary["asked"]:
         page.text(f"{summary['asked']:,} were asked for; no more were left after the first cut.", warning=True)
-    for stage, count in chosen.cut.items():
-        if count:
-            page.text(f"{stage}: {count:,} texts are longer than the encoder reads; their ends count for nothing.",
-                      warning=True)  # fmt: skip
+    for warning in chosen.warnings:
+        page.text(f"{warning[0].upper()}{warning[1:]}.", warning=True)
     _reasons(page, chosen)
     _clusters(page, chosen)
     _scores(page, config, chosen)

@@ -1,6 +1,7 @@
 """Word deletion: the perturbation of a sample's text, a function of (id, seed, repeat) and of nothing else."""
 
 import re
+import unicodedata
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
@@ -9,23 +10,39 @@ from eotune.data.instruction_placeholders import PLACEHOLDER
 # Beside the marks of images, anything in angle brackets without a space: tasks, parts of answers and coordinates, such
 # as </p> and <40>. Words may stand glued to one.
 _MARK = rf"{PLACEHOLDER.pattern}|<[^<>\s]+>"
-_PIECE = re.compile(rf"(?P<placeholder>{_MARK})|(?P<word>(?:(?!{_MARK})\S)+)")
+# Scripts written without blanks, where each letter is a word: Thai, Lao; Myanmar; Khmer; Han, Hiragana, Katakana.
+_BLOCKS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF))
+_UNSPACED = "".join(f"{chr(first)}-{chr(last)}" for first, last in _BLOCKS) + (
+    "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af"
+)
+_STACKS = "\u1039\u17d2"  # what puts the next letter below the one before
+_COMBINING = "\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\uff9e\uff9f\U000e0100-\U000e01ef" + "".join(
+    one
+    for first, last in _BLOCKS
+    for one in map(chr, range(first, last + 1))
+    if unicodedata.category(one)[0] == "M" and one not in _STACKS
+)
+_LETTER = rf"[{_UNSPACED}][{_COMBINING}]*(?:[{_STACKS}][{_UNSPACED}]?[{_COMBINING}]*)*"
+_PIECE = re.compile(rf"(?P<placeholder>{_MARK})|(?P<letter>{_LETTER})|(?P<word>(?:(?!{_MARK})[^\s{_UNSPACED}])+)")
 _BLANKS = " \t\u00a0\u3000"
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return the (start, end) of every word: what stands between blanks and placeholders and has a letter or digit.
 
-    Punctuation by itself is no word. A text without blanks, as in Chinese, is a single word.
+    Punctuation by itself is no word. In scripts written without blanks (Chinese, Japanese, Thai, Lao, Khmer, Myanmar)
+    each letter is one, with the marks that combine with it.
 
     Example:
         >>> [("<image>Is it a port ?")[start:end] for start, end in word_spans("<image>Is it a port ?")]
         ['Is', 'it', 'a', 'port']
+        >>> [("这是海港。")[start:end] for start, end in word_spans("这是海港。")]
+        ['这', '是', '海', '港']
     """
     return [
         match.span()
         for match in _PIECE.finditer(text)
-        if match.lastgroup == "word" and any(letter.isalnum() for letter in match.group())
+        if match.lastgroup != "placeholder" and any(letter.isalnum() for letter in match.group())
     ]
 
 
@@ -59,13 +76,15 @@ def delete_words(text: str, n: float, *, id: str | int, seed: int, repeat: int =
     chosen = generator("delete_words", str(id), seed, repeat).permutation(len(spans))[:count]
     for number in sorted(chosen.tolist(), reverse=True):
         start, end = spans[number]
-        text = _joined(text[:start], text[end:])
+        text = _joined(text[:start], text[end:], letter=re.match(_LETTER, text[start:end]) is not None)
     return text
 
 
-def _joined(before: str, after: str) -> str:
-    """Join what is left of a deleted word, with the blanks of one side only."""
+def _joined(before: str, after: str, *, letter: bool) -> str:
+    """Join what is left of a deleted word, with the blanks of one side only; words round a letter stay apart."""
     stripped = after.lstrip(_BLANKS)
     if stripped[:1] in ("", "\n", "\r"):
         return before.rstrip(_BLANKS) + stripped
+    if letter and re.search(rf"[^\s{_UNSPACED}{_COMBINING}]$", before) and re.match(rf"[^{_UNSPACED}]", stripped):
+        return f"{before} {stripped}"
     return before + stripped

@@ -25,6 +25,8 @@ from eotune.selection.stages import SCORES, Clusters, Stages
 from eotune.selection.strategies.base import Strategy
 from eotune.selection.strategies.by_name import create
 
+_MANY = 0.05  # share of texts without a score that is warned of
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -43,6 +45,7 @@ class Chosen:
         length_correlation: Spearman's of an encoder's score and the number of words; None where no encoder scored, NaN
             where all scores or all lengths are equal.
         cut: How many texts an encoder reads only the beginning of, by stage: ``texts``, and each score.
+        warnings: What the reader of the choice should know.
     """
 
     ids: pa.ChunkedArray
@@ -56,6 +59,7 @@ class Chosen:
     rankings: Stability | None = None
     length_correlation: float | None = None
     cut: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def images_kept(self) -> int:
         """Return how many different images the samples kept show."""
@@ -126,10 +130,18 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     if result.kept.sum() < total:
         say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
     result = SelectionResult(result.kept, reason, result.score)
+    cut = {name: int(stages.cut(name, n).sum()) for name in [*(["texts"] if wants_texts else []), *scores]}
+    warnings = [
+        *(f"{name}: {count:,} texts are longer than the encoder reads; their ends count for nothing"
+          for name, count in cut.items() if count),
+        *_warnings_of_scores(scores, stages),
+    ]  # fmt: skip
+    for warning in warnings:
+        say(f"warning: {warning}")
     by_length = _length_correlation(result.score, stages) if scores else None
     return Chosen(
         samples.ids, samples.rows, labels, images, duplicate_of, result, total, clusters.table, rankings, by_length,
-        _cut(stages, [*(["texts"] if wants_texts else []), *scores], n),
+        cut, tuple(warnings),
     )  # fmt: skip
 
 
@@ -180,13 +192,15 @@ def embeds_texts(config: SelectionConfig, strategy: Strategy) -> bool:
     return cuts_by_texts or bool(strategy.needs & {"clusters", "text_embeddings", "targets"})
 
 
-def _cut(stages: Stages, names: list[str], n: int) -> dict[str, int]:
-    """Count the texts that an encoder reads only the beginning of, by stage; say so."""
-    found = {name: int(stages.cut(name, n).sum()) for name in names}
-    for name, count in found.items():
-        if count:
-            say(f"warning: {name}: {count:,} texts are longer than the encoder reads: their ends count for nothing")
-    return found
+def _warnings_of_scores(scores: Mapping[str, np.ndarray], stages: Stages) -> Iterator[str]:
+    """Yield why scores may rank nothing: all are equal, or many texts lose no word."""
+    for column, values in scores.items():
+        known = values[~np.isnan(values)]
+        if len(known) > 1 and np.ptp(known) == 0:
+            yield f"{column}: all {len(known):,} scores are equal, so that ids alone decide"
+        without = stages.unscored(column)
+        if without > _MANY * (without + len(known)):
+            yield f"{column}: {without:,} texts have a single word, which cannot be deleted; they have no score"
 
 
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:

@@ -23,7 +23,7 @@ class Reason(IntEnum):
     EXACT_DUPLICATE = 3
     NEAR_DUPLICATE = 4
     SMALL_CLUSTER = 5  # what duplicates left of its cluster is too little
-    UNSCORED = 6  # the model gave no score
+    UNSCORED = 6  # the model gave no score, or no word can be deleted
     CUT = 7  # dropped before the strategy, which was not told why
 
     @property

@@ -20,6 +20,7 @@ from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usa
 from eotune.methods.adapted import model_mark
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
 from eotune.selection.config import SelectionConfig
+from eotune.selection.perturb import word_spans
 from eotune.selection.samples import (
     SCHEMA,
     open_targets,
@@ -139,10 +140,14 @@ class Stages:
         return np.fromiter(found, np.int64, n)
 
     def lengths(self) -> np.ndarray:
-        """Return how many words the perturbed text of each sample has, blanks between them, ``(n,)``."""
+        """Return how many words the perturbed text of each sample has: parts between blanks, or letters, ``(n,)``."""
         tables = read_columns(self.folder / "samples", ["words"])
-        counts = [pc.list_value_length(pc.utf8_split_whitespace(table["words"])).to_numpy() for table in tables]
-        return np.concatenate(counts)
+        texts = (text for table in tables for text in table["words"].to_pylist())
+        return np.array([max(len(text.split()), len(word_spans(text))) for text in texts], np.int64)
+
+    def unscored(self, column: str) -> int:
+        """Return how many samples have no score that did not fail: no word of theirs can be deleted."""
+        return sum(table[column].null_count for table in read_columns(self.folder / column, [column]))
 
     def vectors(self, n: int) -> np.ndarray:
         """Return the texts' embeddings ``(n, d)`` float16 on disk; NaN where there is none.
@@ -223,7 +228,7 @@ class Stages:
         return Clusters(np.load(path, allow_pickle=False), tuple(table))
 
     def scores(self, column: str, available: np.ndarray) -> np.ndarray:
-        """Return a score ``(n,)`` float32 of the samples that passed the first cut; NaN elsewhere.
+        """Return a score ``(n,)`` float32 of the samples that passed the first cut; NaN elsewhere, and where none is.
 
         Raises:
             InputError: The encoder of pairs cannot be read.
@@ -281,6 +286,8 @@ class Stages:
         failure = next(row_failures(self.folder / name), None)
         if failure is not None and np.isnan(found).all():
             raise InputError(f"no pair could be scored ({failure.id}: {failure.error})", remedy="try another encoder")
+        if source == "candidates" and np.isnan(found).all() and self.unscored(name):
+            raise InputError("no text has two words, and one must stay", remedy="choose another strategy")
         return found
 
     def _mapped(

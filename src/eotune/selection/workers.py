@@ -15,7 +15,7 @@ from eotune.data.images import read_image
 from eotune.encoders.multimodal import DualPairEncoder, PairEncoder, load_pairs
 from eotune.encoders.sentence import load_sentence
 from eotune.methods.adapted import load_model
-from eotune.selection.perturb import delete_words
+from eotune.selection.perturb import delete_words, word_spans
 
 _DIGEST = 16  # bytes: two of 10**8 images are taken for equal with a chance of 1e-23
 _BATCH = 32
@@ -134,16 +134,22 @@ class ScorePairs:
             raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the score of the rows, and ``cut``: whether a text's end is not read."""
+        """Return the score of the rows, and ``cut``: whether a text's end is not read.
+
+        A text of which no word can be deleted has no perturbation score: null, and no error.
+        """
         rows = table.to_pylist()
         name = "words" if self.config.column == "perturbation" else "text"
         read = self.encoder.characters_read([row[name] for row in rows]).tolist()
         cut = pa.array([len(row[name]) > end for row, end in zip(rows, read, strict=True)], pa.bool_())
         if name == "words":  # else some would be deleted to no effect
             rows = [row | {name: row[name][:end]} for row, end in zip(rows, read, strict=True)]
-        scores: list[float | InputError] = []
-        for start in range(0, len(rows), _BATCH):
-            scores += self._scored(rows[start : start + _BATCH])
+        scored = [place for place, row in enumerate(rows) if name == "text" or len(word_spans(row[name])) > 1]
+        scores: list[float | InputError | None] = [None] * len(rows)
+        for start in range(0, len(scored), _BATCH):
+            places = scored[start : start + _BATCH]
+            for place, score in zip(places, self._scored([rows[place] for place in places]), strict=True):
+                scores[place] = score
         numbers = iter(scores)
         found = _rows(table, self.config.column, pa.float32(), lambda _: _raised(next(numbers)))
         return found.append_column("cut", cut)
@@ -214,7 +220,7 @@ def _rows(table: pa.Table, column: str, kind: pa.DataType, value: Callable[[dict
     return found.append_column("error", pa.array(errors, pa.string()))
 
 
-def _raised(value: float | InputError) -> float:
+def _raised(value: float | InputError | None) -> float | None:
     if isinstance(value, InputError):
         raise value
     return value
