@@ -206,10 +206,13 @@ def test_an_unreadable_image_is_named_and_the_rest_is_finished(scenes, tmp_path)
     row = json.loads((folder / "captions.jsonl").read_text().splitlines()[4])
     (folder / row["image"]).write_bytes(b"no image")
     summary = select(config(folder / "captions.jsonl"), tmp_path / "out")
-    assert (summary["failed"], summary["kept"]) == (5, 18)
+    assert (summary["failed"], summary["readable"], summary["asked"], summary["kept"]) == (5, 50, 16, 16)
     assert {failure["id"] for failure in summary["failures"]} == {str(number) for number in range(20, 25)}
     assert all(row["image"] in failure["error"] for failure in summary["failures"])
     assert summary["counts"]["unreadable"] == 5
+    (folder / row["image"]).unlink()
+    missing = select(config(folder / "captions.jsonl"), tmp_path / "missing")
+    assert [missing[key] for key in ("readable", "asked", "kept")] == [50, 16, 16]
 
 
 def test_too_few_survivors_are_all_kept(scenes, tmp_path, capsys):

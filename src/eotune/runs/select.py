@@ -89,7 +89,7 @@ def select(
         failures = list(stages.failures())
         summary = {
             "samples": len(chosen.rows) + sum(1 for stage, *_ in failures if stage == "samples"),
-            "readable": len(chosen.rows),
+            "readable": chosen.readable(),
             "asked": chosen.total,
             "kept": int(chosen.result.kept.sum()),
             "counts": chosen.counts(),

@@ -46,9 +46,14 @@ def write_selection_report(
     )
     counts = summary["counts"]
     duplicates = counts.get(Reason.EXACT_DUPLICATE.label, 0) + counts.get(Reason.NEAR_DUPLICATE.label, 0)
+    share = summary["kept"] / max(summary["readable"], 1)
     page.cards(
         [
-            ("Kept", f"{summary['kept']:,}", f"{100 * summary['kept'] / summary['readable']:.1f} % of the readable"),
+            (
+                "Kept",
+                f"{summary['kept']:,}",
+                f"{100 * share:.1f} % of the readable",
+            ),
             ("Images", f"{summary['images_kept']:,}", f"of {summary['images']:,}"),
             ("Duplicates", f"{duplicates:,}", f"{counts.get(Reason.NEAR_DUPLICATE.label, 0):,} of them nearly equal"),
             ("Cannot be read", f"{summary['failed']:,}", "listed in summary.json"),
@@ -70,7 +75,7 @@ def write_selection_report(
 
 
 def _reasons(page: Page, chosen: Chosen) -> None:
-    page.section("Why", "Of every readable record; selection.parquet says it of each.")
+    page.section("Why", "Of every record but bad ones; selection.parquet says it of each.")
     named = [
         (Reason(int(number)), count)
         for number, count in zip(*np.unique(chosen.result.reason, return_counts=True), strict=True)

@@ -30,7 +30,7 @@ _MANY = 0.05  # share of texts without a score that is warned of
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a selection says of the readable records, in the order of the file.
+    """What a selection says of all records but bad ones, in the order of the file.
 
     Attributes:
         ids: Arrow array.
@@ -61,6 +61,10 @@ class Chosen:
     cut: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def readable(self) -> int:
+        """Return how many samples have images that can be read, and a text that can be embedded where it must."""
+        return int(np.count_nonzero(self.result.reason != Reason.UNREADABLE))
+
     def images_kept(self) -> int:
         """Return how many different images the samples kept show."""
         return len(np.unique(self.images[self.result.kept & (self.images >= 0)]))
@@ -89,7 +93,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     with clock("read"):
         samples = stages.samples()
     n, targets = len(samples), None
-    total = checked_total(config, n)
+    checked_total(config, n)  # before anything costs; damaged images are found later
     if "targets" in strategy.needs:
         with clock("targets"):
             targets = stages.targets()
@@ -121,6 +125,7 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
             targets=targets,
             **scores,
         )
+        total = checked_total(config, int(readable.sum()))
         result = strategy.choose(columns, total, config.seed)
     rankings = None
     if config.stability is not None and config.encoder is not None:
