@@ -125,6 +125,13 @@ def test_scores_that_rank_nothing_are_warned_of(samples, tmp_path, monkeypatch):
     assert summary["warnings"] == ["perturbation: all 36 scores are equal, so that ids alone decide"]
 
 
+def test_a_single_sample_has_no_ranking_to_compare(samples, tmp_path):
+    write(samples, [record(0, id=name) for name in "abc"])
+    summary = select(config(samples, encoder="tiny", clusters=1, keep=1, stability=10), tmp_path / "out")
+    assert (summary["kept"], summary["rankings"]) == (1, None)
+    assert summary["warnings"] == ["stability: fewer than two samples have a score, so that no ranking is compared"]
+
+
 def test_conversations_that_differ_in_a_later_turn_are_no_duplicates(samples, tmp_path):
     def conversation(name, second):
         said = ["<image>\nDescribe.", "A port.", second, f"{second} 4"]

@@ -127,10 +127,10 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
         )
         total = checked_total(config, int(readable.sum()))
         result = strategy.choose(columns, total, config.seed)
-    rankings = None
-    if config.stability is not None and config.encoder is not None:
+    rankings, redrawn = None, config.stability is not None and config.encoder is not None
+    if redrawn:
         with clock("stability"):
-            rankings = stability(stages.rescored(available), keep=float(share(config.keep)))
+            rankings = _compared(stages.rescored(available), float(share(config.keep)))
     reason = np.where(result.reason == Reason.CUT, dropped, result.reason).astype(np.uint8)
     if result.kept.sum() < total:
         say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
@@ -140,6 +140,8 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
         *(f"{name}: {count:,} texts are longer than the encoder reads; their ends count for nothing"
           for name, count in cut.items() if count),
         *_warnings_of_scores(scores, stages),
+        *(["stability: fewer than two samples have a score, so that no ranking is compared"]
+          if redrawn and rankings is None else []),
     ]  # fmt: skip
     for warning in warnings:
         say(f"warning: {warning}")
@@ -206,6 +208,13 @@ def _warnings_of_scores(scores: Mapping[str, np.ndarray], stages: Stages) -> Ite
         without = stages.unscored(column)
         if without > _MANY * (without + len(known)):
             yield f"{column}: {without:,} texts have a single word, which cannot be deleted; they have no score"
+
+
+def _compared(scores: Mapping[str, np.ndarray], keep: float) -> Stability | None:
+    """Return how alike rankings are; None where fewer than two samples have all scores."""
+    if np.count_nonzero(~np.isnan(np.stack(list(scores.values()))).any(axis=0)) < 2:
+        return None
+    return stability(scores, keep=keep)
 
 
 def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
