@@ -261,8 +261,9 @@ def test_a_keep_that_is_nothing_is_refused_before_anything_is_computed(scenes, t
 
 
 def test_more_clusters_than_samples(scenes, tmp_path):
-    with pytest.raises(InputError, match="56 clusters"):
+    with pytest.raises(InputError, match="56 clusters for 55 samples"):
         select(config(scenes, clusters=56), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "stages").glob("*/")] == ["samples"]  # nothing was embedded
 
 
 def test_rankings_are_compared(scenes, tmp_path):

@@ -132,6 +132,12 @@ def test_a_single_sample_has_no_ranking_to_compare(samples, tmp_path):
     assert summary["warnings"] == ["stability: fewer than two samples have a score, so that no ranking is compared"]
 
 
+def test_the_numbers_of_clusters_to_try_suit_a_few_records(samples, tmp_path):
+    write(samples, [record(3 * number) for number in range(5)])
+    chosen = SelectionConfig(samples=samples, sentence_encoder="tiny", keep=1)
+    assert select(chosen, tmp_path / "out")["kept"] == 5
+
+
 def test_conversations_that_differ_in_a_later_turn_are_no_duplicates(samples, tmp_path):
     def conversation(name, second):
         said = ["<image>\nDescribe.", "A port.", second, f"{second} 4"]

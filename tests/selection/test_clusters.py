@@ -7,7 +7,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from eotune.core.errors import InputError
 from eotune.selection import clusters
-from eotune.selection.clusters import assign, assign_blocks, choose_k, fit_centres, nearest_centres, sample_rows
+from eotune.selection.clusters import (
+    assign,
+    assign_blocks,
+    choose_k,
+    fit_centres,
+    nearest_centres,
+    possible_clusters,
+    sample_rows,
+)
 
 
 def points(n=600, k=5, seed=0):
@@ -68,7 +76,7 @@ def test_equal_samples_have_no_clusters():
 def test_more_clusters_than_samples():
     with pytest.raises(InputError, match="4 clusters need at least as many samples; got 3; ask for fewer"):
         fit_centres(np.eye(3, dtype=np.float32), 4, seed=0)
-    with pytest.raises(InputError, match=r"between 2 and 2, below the number of samples; got \[3\]"):
+    with pytest.raises(InputError, match=r"between 2 and 2, below .* that silhouette is taken on; got \[3\]"):
         choose_k(np.eye(3, dtype=np.float32), [3], seed=0)
     with pytest.raises(InputError, match="0 clusters"):
         fit_centres(np.eye(3, dtype=np.float32), 0, seed=0)
@@ -88,3 +96,37 @@ def test_sample_rows_are_sorted_and_different():
     assert len(set(rows.tolist())) == 100
     assert (np.diff(rows) > 0).all()
     assert rows.tolist() != sample_rows(1000, 100, seed=6).tolist()
+
+
+@pytest.mark.parametrize(
+    ("asked", "n", "expected"),
+    [
+        (5, 5, [5]),
+        (100_000, 200_000, [100_000]),
+        ((64, 8, 64), 65, [8, 64]),
+        ((8, 64), 64, [8]),
+        ((8, 64), 5, [5]),
+        ((8, 64), 8, [8]),
+        ((64, 8000), 6000, [64]),
+        ((64, 4999), 20_000, [64, 4999]),
+    ],
+)
+def test_numbers_of_clusters_adapt_to_the_samples(asked, n, expected):
+    assert possible_clusters(asked, n) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "n", "says"),
+    [
+        (6, 5, "^6 clusters for 5 samples; ask for fewer$"),
+        ((200_000,), 300_000, "^200,000 clusters for 300,000 samples, of which k-means is fitted on 100,000; ask for"),
+        (
+            (64, 8000),
+            20_000,
+            "8,000 clusters among several.*taken on 5,000 samples.*leave it out, or ask for",
+        ),
+    ],
+)
+def test_too_many_clusters_are_refused_with_the_limit(asked, n, says):
+    with pytest.raises(InputError, match=says):
+        possible_clusters(asked, n)

@@ -113,6 +113,35 @@ def assign(vectors: Vectors, centres: Floats) -> tuple[NDArray[np.int32], Floats
     return labels, distances
 
 
+def possible_clusters(asked: int | Sequence[int], n: int) -> list[int]:
+    """Return the numbers of clusters to try for ``n`` samples, ascending; of a list, those that are not too many.
+
+    Where all of a list are too many, it is the lowest, or as many as there are samples.
+
+    Raises:
+        InputError: One number is above the samples, or those that k-means is fitted on; one of several is not below
+            those that are scored.
+
+    Example:
+        >>> possible_clusters([8, 16, 32], 20), possible_clusters([8, 16, 32], 5)
+        ([8, 16], [5])
+    """
+    listed = [asked] if isinstance(asked, int) else sorted(set(asked))
+    if len(listed) == 1:
+        if listed[0] > min(n, SAMPLE):
+            fitted = f", of which k-means is fitted on {SAMPLE:,}" if n > SAMPLE else ""
+            raise InputError(f"{listed[0]:,} clusters for {n:,} samples{fitted}", remedy="ask for fewer")
+        return listed
+    possible = [k for k in listed if k < n]
+    if possible and possible[-1] >= SCORED:
+        raise InputError(
+            f"{possible[-1]:,} clusters among several to choose from: silhouette is taken on {SCORED:,} samples, and "
+            "wants fewer clusters",
+            remedy="leave it out, or ask for this number alone",
+        )
+    return possible or [min(listed[0], n)]
+
+
 def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[list[Separation], int]:
     """Try numbers of clusters; return the table and the one with the highest silhouette, the lower of equal ones.
 
@@ -124,7 +153,7 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
         seed: Of k-means and of the rows that are scored.
 
     Raises:
-        InputError: A candidate is below 2 or not below the number of samples, or no candidate separates anything.
+        InputError: A candidate is below 2 or not below the number of rows scored, or no candidate separates anything.
 
     Example:
         >>> points = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0)
@@ -134,8 +163,8 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
     scored = sample[sample_rows(len(sample), SCORED, seed)]
     if not candidates or min(candidates) < 2 or max(candidates) >= len(scored):
         raise InputError(
-            f"numbers of clusters to try must lie between 2 and {len(scored) - 1}, below the number of samples; got "
-            f"{list(candidates)}"
+            f"numbers of clusters to try must lie between 2 and {len(scored) - 1}, below the number of samples that "
+            f"silhouette is taken on; got {list(candidates)}"
         )
     table = [_separation(sample, scored, k, seed) for k in sorted(set(candidates))]
     finite = [entry for entry in table if np.isfinite(entry.silhouette)]

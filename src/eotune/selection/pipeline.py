@@ -13,7 +13,7 @@ from eotune.core.errors import InputError
 from eotune.core.progress import say
 from eotune.encoders.multimodal import check_pair_encoder
 from eotune.encoders.sentence import check_sentence
-from eotune.selection.clusters import Separation
+from eotune.selection.clusters import Separation, possible_clusters
 from eotune.selection.config import SelectionConfig
 from eotune.selection.duplicates import exact_duplicates, near_duplicates
 from eotune.selection.order import id_ranks
@@ -94,6 +94,8 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
         samples = stages.samples()
     n, targets = len(samples), None
     checked_total(config, n)  # before anything costs; damaged images are found later
+    if wants_texts:
+        possible_clusters(config.clusters, n)  # before hours of embedding
     if "targets" in strategy.needs:
         with clock("targets"):
             targets = stages.targets()

@@ -18,7 +18,7 @@ from eotune.engines.base import Engine, WorkerClass
 from eotune.engines.shards import read_columns, row_failures
 from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usable, write_rows
 from eotune.methods.adapted import model_mark
-from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, sample_rows
+from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, possible_clusters, sample_rows
 from eotune.selection.config import SelectionConfig
 from eotune.selection.perturb import word_spans
 from eotune.selection.samples import (
@@ -211,14 +211,10 @@ class Stages:
         if not described.is_file():
             config, rows = self.config, np.flatnonzero(usable)
             sample = read_rows(vectors, rows[sample_rows(len(rows), SAMPLE, config.seed)])
-            listed = (config.clusters,) if isinstance(config.clusters, int) else config.clusters
-            table: list[Separation] = []
-            k = listed[0]
-            if len(listed) > 1:
-                k = min(listed)
-                possible = sorted(one for one in set(listed) if one < len(sample))
-                if len(possible) > 1:
-                    table, k = choose_k(sample, possible, seed=config.seed)
+            possible, table = possible_clusters(config.clusters, len(rows)), list[Separation]()
+            k = possible[0]
+            if len(possible) > 1:
+                table, k = choose_k(sample, possible, seed=config.seed)
             labels = np.full(len(usable), -1, np.int32)
             labels[rows], _ = assign(_Rows(vectors, rows), fit_centres(sample, k, seed=config.seed))
             with replaced(path) as temporary, temporary.open("wb") as stream:
