@@ -116,7 +116,7 @@ def test_texts_of_one_word_have_no_score_and_many_are_warned_of(samples, tmp_pat
     assert warning[1:] in (tmp_path / "out" / "report.html").read_text()
     write(samples, rows[:2])
     with pytest.raises(InputError, match="no text has two words, and one must stay; choose another strategy"):
-        select(config(samples, encoder="tiny", first_cut=False, clusters=1), tmp_path / "none")
+        select(config(samples, encoder="tiny", first_cut=False, clusters=1, keep=1), tmp_path / "none")
 
 
 def test_scores_that_rank_nothing_are_warned_of(samples, tmp_path, monkeypatch):
