@@ -52,7 +52,8 @@ def reliability(probabilities: np.ndarray, true: np.ndarray, *, bins: int = BINS
     if bins < 1:
         raise InputError(f"need at least one bin; got {bins}")
     check_probabilities(probabilities, true)
-    confidence, place = confidence_bins(probabilities, bins)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     hit = probabilities.argmax(axis=1) == true
     count = np.bincount(place, minlength=bins)
     size = np.maximum(count, 1)
@@ -71,12 +72,6 @@ def expected_calibration_error(probabilities: np.ndarray, true: np.ndarray, *, b
         0.25
     """
     return reliability(probabilities, true, bins=bins).ece
-
-
-def confidence_bins(probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the confidence ``(n,)`` float64 of each sample and the number ``(n,)`` of its bin."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    return confidence, np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def check_probabilities(probabilities: np.ndarray, true: np.ndarray) -> None:

@@ -49,11 +49,7 @@ def write_selection_report(
     share = summary["kept"] / max(summary["readable"], 1)
     page.cards(
         [
-            (
-                "Kept",
-                f"{summary['kept']:,}",
-                f"{100 * share:.1f} % of the readable",
-            ),
+            ("Kept", f"{summary['kept']:,}", f"{100 * share:.1f} % of the readable"),
             ("Images", f"{summary['images_kept']:,}", f"of {summary['images']:,}"),
             ("Duplicates", f"{duplicates:,}", f"{counts.get(Reason.NEAR_DUPLICATE.label, 0):,} of them nearly equal"),
             ("Cannot be read", f"{summary['failed']:,}", "listed in summary.json"),

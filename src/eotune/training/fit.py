@@ -104,7 +104,7 @@ def fit(
         raise InterruptedRunError(f"interrupted at step {state.global_step} of {state.max_steps}; go on with --resume")
     if best.exists():
         load_trained_state(model, best)
-    steps_an_epoch = _steps_an_epoch(work, config)
+    steps_an_epoch = work.steps_an_epoch(config.batch_size)
     result = FitResult(
         best_metric=state.best_metric,
         best_step=state.best_global_step or state.global_step,
@@ -124,10 +124,6 @@ def _state(checkpoint: Path | None) -> Any:
     from transformers import TrainerState
 
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else None
-
-
-def _steps_an_epoch(work: Work, config: TrainingConfig) -> int:
-    return len(work.dataset) // config.batch_size  # type: ignore[arg-type]
 
 
 def _check_batch(config: TrainingConfig, samples: int) -> None:
@@ -197,9 +193,9 @@ def _trainer(
         # By steps, not by epochs: an epoch is evaluated before its last step's checkpoint, which then carries the best
         # figure so far, and a run that is stopped inside an epoch is not evaluated there.
         eval_strategy="steps",
-        eval_steps=_steps_an_epoch(work, config),
+        eval_steps=work.steps_an_epoch(config.batch_size),
         save_strategy="steps",
-        save_steps=config.checkpoint_every or _steps_an_epoch(work, config),
+        save_steps=config.checkpoint_every or work.steps_an_epoch(config.batch_size),
         save_total_limit=2,  # the one being written and the last whole one
         metric_for_best_model=work.primary,
         greater_is_better=True,

@@ -52,6 +52,10 @@ class Work:
     model: nn.Module | None = None
     steps_before: int = 0
 
+    def steps_an_epoch(self, batch_size: int) -> int:
+        """Return an epoch's number of steps; what is left over of the samples is dropped."""
+        return len(self.dataset) // batch_size  # type: ignore[arg-type]
+
 
 class PhaseTrainer(Trainer):
     """Trains one phase of a method. Only parameters that require gradients are saved and restored.
@@ -156,9 +160,9 @@ class PhaseTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         del train_dataset
-        size = len(self.work.dataset)  # type: ignore[arg-type]
-        steps_an_epoch = size // (self.args.per_device_train_batch_size * world_size())
-        return EpochSampler(size, self.args.seed, math.ceil(self.work.steps_before / steps_an_epoch))
+        steps_an_epoch = self.work.steps_an_epoch(self.args.per_device_train_batch_size * world_size())
+        first = math.ceil(self.work.steps_before / steps_an_epoch)
+        return EpochSampler(len(self.work.dataset), self.args.seed, first)  # type: ignore[arg-type]
 
     # --- validation and the best weights --------------------------------------------------------------------------
 
