@@ -2,13 +2,19 @@ import shutil
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel, SiglipConfig, SiglipModel, ViTConfig, ViTModel
 
 from eotune import encoders
 from eotune.data.scenes import write_dataset
+from eotune.encoders.composed import ComposedConfig, ComposedDualEncoder
+from eotune.encoders.hf import HFDualEncoder
+from eotune.encoders.preprocess import ImageTransform
 from eotune.methods.adapted import save_adapted
 from eotune.methods.by_name import create
 from eotune.runs.execute import execute
 from eotune.runs.recipe import parse_recipe
+
+SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +83,33 @@ def run_of(finished, moved, tmp_path):
         return run
 
     return make
+
+
+@pytest.fixture
+def composed(tmp_path):
+    """The name of a small composed encoder with a tokenizer that knows words."""
+    tokenizer = encoders.load("tiny").tokenizer
+    torch.manual_seed(0)
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    vision = ViTModel(ViTConfig(hidden_size=24, image_size=32, patch_size=16, **SMALL, **none), add_pooling_layer=False)
+    text = BertModel(
+        BertConfig(hidden_size=16, vocab_size=len(tokenizer), max_position_embeddings=40, **SMALL, **none),
+        add_pooling_layer=False,
+    )
+    (tmp_path / "composed").mkdir()
+    config = ComposedConfig(image_size=48, embed_dim=8, max_tokens=20)
+    ComposedDualEncoder(vision, text, tokenizer, config).save(tmp_path / "composed")
+    return f"composed:{tmp_path / 'composed'}"
+
+
+@pytest.fixture
+def siglip(tmp_path):
+    """The name of a small SigLIP, which reads its padding."""
+    tokenizer = encoders.load("tiny").tokenizer
+    text = {"hidden_size": 16, "vocab_size": len(tokenizer), "max_position_embeddings": 12, "projection_size": 24}
+    vision = {"hidden_size": 24, "image_size": 32, "patch_size": 16}
+    torch.manual_seed(0)
+    model = SiglipModel(SiglipConfig(text_config={**SMALL, **text}, vision_config={**SMALL, **vision}))
+    tokenizer.model_max_length = 12
+    HFDualEncoder(model, tokenizer, ImageTransform(32, "squash", "bilinear")).save(tmp_path / "siglip")
+    return f"hf:{tmp_path / 'siglip'}"

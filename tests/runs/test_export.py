@@ -5,56 +5,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, SiglipConfig, SiglipModel
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from eotune import encoders
 from eotune.core.errors import EotuneError, InputError
-from eotune.encoders.composed import ComposedConfig, ComposedDualEncoder
 from eotune.encoders.hf import HFDualEncoder
-from eotune.encoders.preprocess import ImageTransform
 from eotune.methods.adapted import load_adapted
 from eotune.methods.by_name import create
 from eotune.runs.export import export
 
 MERGED = ["frozen", "heads", "full", "lora", "linear"]
 KEPT = ["harma", "adapter", "adaptformer", "clip_adapter"]
-SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TEXTS = ["white planes", "a long row of houses with red roofs beside the sea"]
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="the extra onnx is not installed"
 )
-
-
-@pytest.fixture
-def composed(tmp_path):
-    """The name of a small composed encoder with a tokenizer that knows words."""
-    from transformers import BertConfig, BertModel, ViTConfig, ViTModel
-
-    tokenizer = encoders.load("tiny").tokenizer
-    torch.manual_seed(0)
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    vision = ViTModel(ViTConfig(hidden_size=24, image_size=32, patch_size=16, **SMALL, **none), add_pooling_layer=False)
-    text = BertModel(
-        BertConfig(hidden_size=16, vocab_size=len(tokenizer), max_position_embeddings=40, **SMALL, **none),
-        add_pooling_layer=False,
-    )
-    (tmp_path / "composed").mkdir()
-    config = ComposedConfig(image_size=48, embed_dim=8, max_tokens=20)
-    ComposedDualEncoder(vision, text, tokenizer, config).save(tmp_path / "composed")
-    return f"composed:{tmp_path / 'composed'}"
-
-
-@pytest.fixture
-def siglip(tmp_path):
-    """The name of a small SigLIP, which reads its padding."""
-    tokenizer = encoders.load("tiny").tokenizer
-    text = {"hidden_size": 16, "vocab_size": len(tokenizer), "max_position_embeddings": 12, "projection_size": 24}
-    vision = {"hidden_size": 24, "image_size": 32, "patch_size": 16}
-    torch.manual_seed(0)
-    model = SiglipModel(SiglipConfig(text_config={**SMALL, **text}, vision_config={**SMALL, **vision}))
-    tokenizer.model_max_length = 12
-    HFDualEncoder(model, tokenizer, ImageTransform(32, "squash", "bilinear")).save(tmp_path / "siglip")
-    return f"hf:{tmp_path / 'siglip'}"
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_the_card_says_how_to_load_and_names_the_classes(finished):
     assert (head["base_model"], head["library_name"]) == ("tiny", "peft")
     files = LongTailFiles.read(finished)
     assert f"{files.run.primary['value']:.2f}" in text
-    assert 'PeftModel.from_pretrained(vision_model, "run/adapter")' in text
+    assert 'PeftModel.from_pretrained(model, "run/adapter")' in text
     assert "| Forest | tail | 2 |" in text
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import yaml
 
-from eotune.core.files import read_json, write_text
+from eotune.core.files import write_text
 from eotune.runs.figures import figure, find
 from eotune.runs.measure import MODELS
+from eotune.runs.peft_note import peft_files, peft_note
 from eotune.runs.plots import RECALLS
+from eotune.runs.run_files import RunFiles
 
 _CARD = """---
 library_name: {library}
@@ -60,10 +62,8 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         library: What loads the model; None for what loads the run.
         load: How to load it, in Markdown; None for how to load the run.
     """
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-    rows, summary = read_json(run / "metrics.json"), read_json(run / "summary.json")
-    data, environment = read_json(run / "data.json"), read_json(run / "environment.json")
-    is_lora = recipe["method"]["name"] == "lora"
+    files = RunFiles.read(run)
+    recipe, rows, summary = files.recipe, files.rows, files.summary
     table = "\n".join(
         f"| {metric} | "
         + " | ".join(figure(rows, metric, split="test", model=model) for model in (*MODELS, "gain"))
@@ -74,23 +74,22 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         figures = (figure(rows, "mR", split="retention", model=model) for model in (*MODELS, "gain"))
         table += "\n| mR, retention | " + " | ".join(figures) + " |"
     splits = "\n".join(
-        f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in data["splits"].items()
+        f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in files.data["splits"].items()
     )
-    peft = "\nThe folder `adapter/` is in PEFT's layout and loads with peft alone.\n" if is_lora else ""
     text = _CARD.format(
-        library=library or ("peft" if is_lora else "eotune"),
+        library=library or ("peft" if peft_files(run).is_all else "eotune"),
         method=recipe["method"]["name"],
         base=recipe["encoder"]["name"],
         base_yaml=yaml.safe_dump(recipe["encoder"]["name"]).partition("\n")[0],
         name=recipe["name"],
-        version=environment["packages"]["eotune"],
+        version=files.environment["packages"]["eotune"],
         table=table,
-        n=next(row["n"] for row in rows if row["primary"]),
+        n=files.primary["n"],
         seed=recipe["seed"],
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
         path=run.name,
-        load=load or _LOAD.format(path=run.name) + peft,
+        load=load or _LOAD.format(path=run.name) + peft_note(run),
         data=splits,
     )
     write_text((to or run) / "README.md", text)

@@ -6,12 +6,11 @@ from pathlib import Path
 import yaml
 
 from eotune.core.files import write_text
-from eotune.methods.adapted import ADAPTER
-from eotune.methods.lora import PEFT_CONFIG
 from eotune.runs.figures import cell
 from eotune.runs.long_tail_files import CLASSIFIER_NAMES, GROUP_METRICS, LongTailFiles, before_row, f1_cell
 from eotune.runs.long_tail_rows import MODELS
 from eotune.runs.page import Cell
+from eotune.runs.peft_note import peft_files, peft_note
 from eotune.runs.run_files import RunFiles
 from eotune.runs.tables import markdown_table
 
@@ -75,17 +74,6 @@ encoder.embed_images([{image}])  # a row an image, not of unit length
 ```
 """
 
-_PEFT = """
-The folder `adapter/` is in PEFT's layout and loads with peft alone, onto the vision transformer of `{base}` as
-transformers has it, without a head:
-
-```python
-from peft import PeftModel
-
-model = PeftModel.from_pretrained(vision_model, "{path}/adapter")
-```
-"""
-
 
 def write_card(run: Path, *, to: Path | None = None, library: str | None = None, load: str | None = None) -> None:
     """Write README.md from the run's files.
@@ -99,10 +87,9 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
     files = LongTailFiles.read(run)
     recipe, summary = files.run.recipe, files.run.summary
     base = recipe["encoder"]["name"]
-    peft = (run / ADAPTER / PEFT_CONFIG).is_file()
     sizes = [one.train_images for one in files.classes]
     text = _CARD.format(
-        library=library or ("peft" if peft else "eotune"),
+        library=library or ("peft" if peft_files(run).is_all else "eotune"),
         method=recipe["method"]["name"],
         base=base,
         base_yaml=yaml.safe_dump(base).partition("\n")[0],
@@ -115,7 +102,7 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         seed=recipe["seed"],
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
-        load=load or how_to_load(files.run) + (_PEFT.format(base=base, path=run.name) if peft else ""),
+        load=load or how_to_load(files.run) + peft_note(run),
         splits="\n".join(f"- {name}: {split['images']:,} images" for name, split in files.run.data["splits"].items()),
         largest=max(sizes),
         smallest=min(sizes),

@@ -1,0 +1,88 @@
+"""What peft alone loads of a run's adapter: a part of its README.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eotune.methods.adapted import ADAPTER, read_description
+from eotune.methods.base import WEIGHTS
+from eotune.methods.lora import PEFT_CONFIG
+from eotune.methods.weights import read_weights
+
+_WHOLE = """
+The folder `{folder}/` is in PEFT's layout and goes onto the pretrained model of `{base}`{bands}:
+
+```python
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(model, "{run}/{folder}")
+```
+"""
+
+_TOWERS = """
+The folders {folders} are in PEFT's layout, each for one pretrained tower of `{base}`:
+
+```python
+from peft import PeftModel
+
+tower = PeftModel.from_pretrained(tower, "{run}/{folder}")
+```
+"""
+
+_BESIDE = """
+What trained along ({modules}) lies in `adapter/adapter.safetensors`, which peft does not read; `eotune export {run}`
+writes models that hold it.
+"""
+
+
+@dataclass(frozen=True)
+class PeftFiles:
+    """What of an adapter is in peft's layout.
+
+    Attributes:
+        folders: Of the run, that peft loads; none unless the method is LoRA.
+        beside: Names of the modules that trained along, and that peft leaves.
+    """
+
+    folders: Sequence[str]
+    beside: Sequence[str]
+
+    @property
+    def is_all(self) -> bool:
+        """Whether peft alone gives the run's embeddings."""
+        return bool(self.folders) and not self.beside
+
+
+def peft_files(run: Path) -> PeftFiles:
+    """Tell what of a run's adapter peft loads.
+
+    Raises:
+        InputError: The adapter's files are missing or broken.
+    """
+    configs = sorted((run / ADAPTER).rglob(PEFT_CONFIG))
+    if not configs:
+        return PeftFiles([], [])
+    weights = read_weights(run / ADAPTER / WEIGHTS)
+    # A single number is the logit scale or its bias, on which embeddings do not depend.
+    beside = {name.rpartition(".")[0] for name, tensor in weights.items() if tensor.numel() > 1}
+    return PeftFiles([one.parent.relative_to(run).as_posix() for one in configs], sorted(beside))
+
+
+def peft_note(run: Path) -> str:
+    """Return Markdown that says what peft alone loads of a run, and what not; empty where nothing is in its layout.
+
+    Raises:
+        InputError: The adapter's files are missing or broken.
+    """
+    files, description = peft_files(run), read_description(run)[1]
+    if not files.folders:
+        return ""
+    template = _WHOLE if len(files.folders) == 1 else _TOWERS
+    note = template.format(
+        folder=files.folders[0],
+        folders=" and ".join(f"`{folder}/`" for folder in files.folders),
+        base=description.encoder,
+        bands="" if description.channels == 3 else f", its patch embedding made for {description.channels} bands",
+        run=run.name,
+    )
+    return note + (_BESIDE.format(modules=", ".join(files.beside), run=run.name) if files.beside else "")
