@@ -90,6 +90,16 @@ def command(recipe: Path, out: Path, *, sweep: bool) -> list[str]:
 # --- where it stands ----------------------------------------------------------------------------------------------
 
 
+def changed(out: Path, pattern: str) -> dict[Path, float]:
+    """Return what matches in a directory by when it was changed, oldest first; a run may remove folders meanwhile."""
+    while True:
+        try:
+            times = {path: path.stat().st_mtime for path in out.rglob(pattern)}
+        except FileNotFoundError:
+            continue
+        return dict(sorted(times.items(), key=lambda item: item[1]))
+
+
 class Watch:
     """What a process has done to a directory since it was started.
 
@@ -100,11 +110,11 @@ class Watch:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.began = time.time()
-        self.checkpoints = set(out.rglob("checkpoint-*"))
+        self.checkpoints = changed(out, "checkpoint-*").keys()
 
     def log(self) -> list[dict[str, Any]]:
         """Return the events that it logged."""
-        logs = sorted(self.out.rglob("log.jsonl"), key=lambda path: path.stat().st_mtime)
+        logs = list(changed(self.out, "log.jsonl"))
         lines = logs[-1].read_text(encoding="utf-8").split("\n")[:-1] if logs else []
         return [event for event in map(json.loads, lines) if event["time"] > self.began]
 
@@ -118,7 +128,7 @@ class Watch:
 
     def writes_checkpoint(self) -> bool:
         """Tell whether it has begun to write a checkpoint."""
-        return bool(set(self.out.rglob("checkpoint-*")) - self.checkpoints)
+        return bool(changed(self.out, "checkpoint-*").keys() - self.checkpoints)
 
     def evaluates(self) -> bool:
         """Tell whether it has made the last step of an epoch, and not yet what comes then."""
@@ -127,7 +137,7 @@ class Watch:
 
     def trained(self, phases: int = 1) -> bool:
         """Tell whether it has come to the end of a run's phase of that number."""
-        ends = [path.stat().st_mtime for path in self.out.rglob("done.json")]
+        ends = changed(self.out, "done.json").values()
         return len(ends) >= phases and max(ends) > self.began
 
     def doing(self) -> str:
