@@ -119,6 +119,15 @@ def test_texts_of_one_word_have_no_score_and_many_are_warned_of(samples, tmp_pat
         select(config(samples, encoder="tiny", first_cut=False, clusters=1, keep=1), tmp_path / "none")
 
 
+def test_a_set_that_asks_one_question_is_one_cluster(samples, tmp_path):
+    write(samples, [record(3 * number, question="What is this?", answer=f"a {number}") for number in range(12)])
+    settings = {"encoder": "tiny", "text": "question", "clusters": [2, 4], "keep": "1/3"}
+    summary = select(config(samples, **settings), tmp_path / "out")
+    assert (summary["kept"], summary["clusters"]) == (4, 1)
+    assert summary["warnings"] == ["clusters: all texts have the same embedding, so that they are one cluster"]
+    assert "Clusters: all texts have the same embedding" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_scores_that_rank_nothing_are_warned_of(samples, tmp_path, monkeypatch):
     monkeypatch.setattr(workers.ScorePairs, "_moved", lambda self, images, rows: np.zeros(len(rows)))
     summary = select(config(samples, encoder="tiny", first_cut=False), tmp_path / "out")

@@ -68,9 +68,10 @@ def test_k_of_a_large_sample_is_scored_on_part_of_it(monkeypatch):
     assert not math.isnan(table[0].silhouette)
 
 
-def test_equal_samples_have_no_clusters():
-    with pytest.raises(InputError, match="the same embedding"):
-        choose_k(np.ones((10, 2), np.float32), [2, 3], seed=0)
+def test_equal_samples_are_one_cluster():
+    table, best = choose_k(np.ones((10, 2), np.float32), [2, 3], seed=0)
+    assert best == 1
+    assert [math.isnan(one.silhouette) for one in table] == [True, True]
 
 
 def test_more_clusters_than_samples():

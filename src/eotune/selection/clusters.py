@@ -145,6 +145,8 @@ def possible_clusters(asked: int | Sequence[int], n: int) -> list[int]:
 def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[list[Separation], int]:
     """Try numbers of clusters; return the table and the one with the highest silhouette, the lower of equal ones.
 
+    Where all samples are the same, no silhouette is known, and it is 1.
+
     Silhouette (Rousseeuw 1987) and Davies-Bouldin (1979) are taken on at most `SCORED` rows of the sample.
 
     Args:
@@ -153,7 +155,7 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
         seed: Of k-means and of the rows that are scored.
 
     Raises:
-        InputError: A candidate is below 2 or not below the number of rows scored, or no candidate separates anything.
+        InputError: A candidate is below 2 or not below the number of rows scored.
 
     Example:
         >>> points = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0)
@@ -168,9 +170,7 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
         )
     table = [_separation(sample, scored, k, seed) for k in sorted(set(candidates))]
     finite = [entry for entry in table if np.isfinite(entry.silhouette)]
-    if not finite:
-        raise InputError("all samples have the same embedding, so no number of clusters is better", remedy="set K to 1")
-    return table, max(finite, key=lambda entry: (entry.silhouette, -entry.k)).k
+    return table, max(finite, key=lambda entry: (entry.silhouette, -entry.k)).k if finite else 1
 
 
 def _separation(sample: Floats, scored: Floats, k: int, seed: int) -> Separation:

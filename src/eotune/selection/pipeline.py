@@ -141,6 +141,8 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     warnings = [
         *(f"{name}: {count:,} texts are longer than the encoder reads; their ends count for nothing"
           for name, count in cut.items() if count),
+        *(["clusters: all texts have the same embedding, so that they are one cluster"]
+          if clusters.table and all(np.isnan(one.silhouette) for one in clusters.table) else []),
         *_warnings_of_scores(scores, stages),
         *(["stability: fewer than two samples have a score, so that no ranking is compared"]
           if redrawn and rankings is None else []),
