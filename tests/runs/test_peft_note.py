@@ -48,12 +48,18 @@ def test_each_tower_of_a_composed_encoder_has_its_folder(run_of, composed):
     run = run_of("lora", composed)
     library, text = card(run)
     assert library == "peft"
-    assert "The folders `adapter/image/` and `adapter/text/` are in PEFT's layout" in text
+    assert "In PEFT's layout: `adapter/image/` and `adapter/text/`, each for one pretrained tower" in text
     tower = PeftModel.from_pretrained(encoders.load(composed).image_model, str(run / "adapter/image")).eval()
     pixels = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         found, expected = (one(pixels, interpolate_pos_encoding=True) for one in (tower, load_adapted(run).image_model))
     torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=0)
+
+
+def test_one_adapted_tower_is_no_whole_model(run_of, composed):
+    library, text = card(run_of("lora", composed, towers="image"))
+    assert library == "peft"
+    assert "In PEFT's layout: `adapter/image/`, each for one" in text
 
 
 def test_fresh_projections_of_a_composed_encoder_are_no_part_of_peft(run_of, composed):

@@ -20,7 +20,7 @@ model = PeftModel.from_pretrained(model, "{run}/{folder}")
 """
 
 _TOWERS = """
-The folders {folders} are in PEFT's layout, each for one pretrained tower of `{base}`:
+In PEFT's layout: {folders}, each for one pretrained tower of `{base}`:
 
 ```python
 from peft import PeftModel
@@ -77,7 +77,7 @@ def peft_note(run: Path) -> str:
     files, description = peft_files(run), read_description(run)[1]
     if not files.folders:
         return ""
-    template = _WHOLE if len(files.folders) == 1 else _TOWERS
+    template = _WHOLE if files.folders == [ADAPTER] else _TOWERS
     note = template.format(
         folder=files.folders[0],
         folders=" and ".join(f"`{folder}/`" for folder in files.folders),
