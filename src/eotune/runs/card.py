@@ -63,7 +63,7 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         load: How to load it, in Markdown; None for how to load the run.
     """
     files = RunFiles.read(run)
-    recipe, rows, summary = files.recipe, files.rows, files.summary
+    recipe, rows, summary, peft = files.recipe, files.rows, files.summary, peft_files(run)
     table = "\n".join(
         f"| {metric} | "
         + " | ".join(figure(rows, metric, split="test", model=model) for model in (*MODELS, "gain"))
@@ -77,7 +77,7 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         f"- {name}: {s['images']:,} images, {s['captions']:,} captions" for name, s in files.data["splits"].items()
     )
     text = _CARD.format(
-        library=library or ("peft" if peft_files(run).is_all else "eotune"),
+        library=library or ("peft" if peft.is_all else "eotune"),
         method=recipe["method"]["name"],
         base=recipe["encoder"]["name"],
         base_yaml=yaml.safe_dump(recipe["encoder"]["name"]).partition("\n")[0],
@@ -89,7 +89,7 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
         path=run.name,
-        load=load or _LOAD.format(path=run.name) + peft_note(run),
+        load=load or _LOAD.format(path=run.name) + peft_note(run, peft),
         data=splits,
     )
     write_text((to or run) / "README.md", text)

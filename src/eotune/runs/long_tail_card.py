@@ -85,11 +85,11 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         load: How to load it, in Markdown; None for how to load the run.
     """
     files = LongTailFiles.read(run)
-    recipe, summary = files.run.recipe, files.run.summary
+    recipe, summary, peft = files.run.recipe, files.run.summary, peft_files(run)
     base = recipe["encoder"]["name"]
     sizes = [one.train_images for one in files.classes]
     text = _CARD.format(
-        library=library or ("peft" if peft_files(run).is_all else "eotune"),
+        library=library or ("peft" if peft.is_all else "eotune"),
         method=recipe["method"]["name"],
         base=base,
         base_yaml=yaml.safe_dump(base).partition("\n")[0],
@@ -102,7 +102,7 @@ def write_card(run: Path, *, to: Path | None = None, library: str | None = None,
         seed=recipe["seed"],
         trainable=summary["trainable_parameters"],
         total=summary["total_parameters"],
-        load=load or how_to_load(files.run) + peft_note(run),
+        load=load or how_to_load(files.run) + peft_note(run, peft),
         splits="\n".join(f"- {name}: {split['images']:,} images" for name, split in files.run.data["splits"].items()),
         largest=max(sizes),
         smallest=min(sizes),

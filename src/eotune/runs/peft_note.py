@@ -49,7 +49,7 @@ class PeftFiles:
 
     @property
     def is_all(self) -> bool:
-        """Whether peft alone gives the run's embeddings."""
+        """Whether peft loads all that trained, but for the logit scale."""
         return bool(self.folders) and not self.beside
 
 
@@ -68,15 +68,19 @@ def peft_files(run: Path) -> PeftFiles:
     return PeftFiles([one.parent.relative_to(run).as_posix() for one in configs], sorted(beside))
 
 
-def peft_note(run: Path) -> str:
+def peft_note(run: Path, files: PeftFiles) -> str:
     """Return Markdown that says what peft alone loads of a run, and what not; empty where nothing is in its layout.
 
+    Args:
+        run: Its directory.
+        files: What :func:`peft_files` told of it.
+
     Raises:
-        InputError: The adapter's files are missing or broken.
+        InputError: The adapter's description is missing or wrong.
     """
-    files, description = peft_files(run), read_description(run)[1]
     if not files.folders:
         return ""
+    description = read_description(run)[1]
     template = _WHOLE if files.folders == [ADAPTER] else _TOWERS
     note = template.format(
         folder=files.folders[0],
