@@ -1,5 +1,7 @@
 """A run's README.md claims of peft what peft does."""
 
+import json
+
 import pytest
 import torch
 import yaml
@@ -76,3 +78,14 @@ def test_a_method_that_peft_does_not_know(run_of):
     library, text = card(run_of("linear"))
     assert library == "eotune"
     assert "PEFT" not in text
+
+
+def test_a_first_layer_for_other_bands_is_named(run_of):
+    run = run_of("lora")
+    path = run / "adapter/eotune.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "channels": 2, "bands": ["VV", "VH"]}))
+    library, text = card(run)
+    assert library == "eotune"
+    assert "its patch embedding made for the bands VV, VH:" in text
+    path.write_text(json.dumps({**json.loads(path.read_text()), "channels": 4, "bands": None}))
+    assert "its patch embedding made for 4 bands:" in card(run)[1]

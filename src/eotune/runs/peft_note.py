@@ -42,30 +42,44 @@ class PeftFiles:
     Attributes:
         folders: Of the run, that peft loads; none unless the method is LoRA.
         beside: Names of the modules that trained along, and that peft leaves.
+        first_layer: For what bands the first layer was made, in words; empty where it is the pretrained model's own.
     """
 
     folders: Sequence[str]
     beside: Sequence[str]
+    first_layer: str = ""
 
     @property
     def is_all(self) -> bool:
-        """Whether peft loads all that trained, but for the logit scale."""
-        return bool(self.folders) and not self.beside
+        """Whether peft on the pretrained model gives the run's embeddings."""
+        return bool(self.folders) and not self.beside and not self.first_layer
+
+
+def peft_folders(run: Path) -> list[str]:
+    """Return the folders of a run that peft loads."""
+    return [one.parent.relative_to(run).as_posix() for one in sorted((run / ADAPTER).rglob(PEFT_CONFIG))]
 
 
 def peft_files(run: Path) -> PeftFiles:
     """Tell what of a run's adapter peft loads.
 
     Raises:
-        InputError: The adapter's files are missing or broken.
+        InputError: The adapter's files are missing or wrong.
     """
-    configs = sorted((run / ADAPTER).rglob(PEFT_CONFIG))
-    if not configs:
+    folders = peft_folders(run)
+    if not folders:
         return PeftFiles([], [])
     weights = read_weights(run / ADAPTER / WEIGHTS)
     # A single number is the logit scale or its bias, on which embeddings do not depend.
     beside = {name.rpartition(".")[0] for name, tensor in weights.items() if tensor.numel() > 1}
-    return PeftFiles([one.parent.relative_to(run).as_posix() for one in configs], sorted(beside))
+    return PeftFiles(folders, sorted(beside), _first_layer(run))
+
+
+def _first_layer(run: Path) -> str:
+    description = read_description(run)[1]
+    if description.bands is not None:
+        return f"the bands {', '.join(description.bands)}"
+    return "" if description.channels == 3 else f"{description.channels} bands"
 
 
 def peft_note(run: Path, files: PeftFiles) -> str:
@@ -80,13 +94,12 @@ def peft_note(run: Path, files: PeftFiles) -> str:
     """
     if not files.folders:
         return ""
-    description = read_description(run)[1]
     template = _WHOLE if files.folders == [ADAPTER] else _TOWERS
     note = template.format(
         folder=files.folders[0],
         folders=" and ".join(f"`{folder}/`" for folder in files.folders),
-        base=description.encoder,
-        bands="" if description.channels == 3 else f", its patch embedding made for {description.channels} bands",
+        base=read_description(run)[1].encoder,
+        bands=f", its patch embedding made for {files.first_layer}" if files.first_layer else "",
         run=run.name,
     )
     return note + (_BESIDE.format(modules=", ".join(files.beside), run=run.name) if files.beside else "")

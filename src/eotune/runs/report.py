@@ -10,7 +10,7 @@ from eotune.runs.figures import cell
 from eotune.runs.learning import learning_curves, learning_section
 from eotune.runs.measure import MODELS
 from eotune.runs.page import Cell, Page, Picture
-from eotune.runs.peft_note import peft_files
+from eotune.runs.peft_note import peft_folders
 from eotune.runs.plots import EMBEDDING_MAP, RECALLS
 from eotune.runs.report_sections import (
     Card,
@@ -197,7 +197,7 @@ def _use(page: Page, files: RunFiles) -> None:
         f"eotune evaluate {files.path.name} --task retrieval --data captions.jsonl --split test\n"
         f"eotune embed images/ --encoder run:{files.path.name} --out embeddings.parquet"
     )
-    if peft_files(files.path).folders:
+    if peft_folders(files.path):
         page.text("README.md says what peft alone loads of the adapter.")
 
 
