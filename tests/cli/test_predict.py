@@ -120,6 +120,12 @@ def test_a_run_is_evaluated_on_other_labels(eotune, long_tail_run, scenes):
     assert "macro_f1_tail_interval: {:.2f} to {:.2f}\n".format(*values["macro_f1_tail_interval"]) in said
 
 
+def test_a_run_of_classes_is_no_model_of_texts(eotune, long_tail_run, scenes):
+    code, said, err = eotune("evaluate", long_tail_run, "--data", scenes)
+    assert (code, said) == (2, "")
+    assert err.endswith("adapts an image encoder, which reads no text; evaluate it with --task long_tail\n")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

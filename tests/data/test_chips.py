@@ -160,8 +160,16 @@ def test_yolo_boxes_are_the_same_boxes(dota):
     found = rows_of(cut(dota, "b", format="yolo", classes=tuple(names)))
     for key in ("label", "window", "corners"):
         assert [row[key] for row in found] == [row[key] for row in expected]
-    with pytest.raises(InputError, match="give their names in order"):
+    with pytest.raises(InputError, match="name them in order"):
         cut(dota, "c", format="yolo")
+
+
+def test_classes_that_differ_by_case_only_are_refused_before_a_chip_is_cut(dota):
+    labels = dota / "labels/P1.txt"
+    labels.write_text(labels.read_text().replace(" ship ", " Ship ", 1))
+    with pytest.raises(InputError, match="classes '[Ss]hip' and '[Ss]hip' differ by case only; write them alike"):
+        cut(dota, skip_bad=True)
+    assert not (dota / "chips").exists()
 
 
 @pytest.mark.parametrize(

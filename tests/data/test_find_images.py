@@ -39,6 +39,13 @@ def test_each_image_counts_once_in_the_order_named(tiles):
     ]  # fmt: skip
 
 
+def test_an_image_under_two_spellings_counts_once_and_a_link_to_it_again(tiles):
+    (tiles / "link").symlink_to("a")
+    (tiles / "b-again.png").symlink_to("b.png")
+    places = [tiles / "c [1]/../b.png", tiles / "b.png", tiles / "b-again.png", tiles / "link", tiles / "a"]
+    assert names(tiles, find_images(places)) == ["c [1]/../b.png", "b-again.png", "link/1.TIF", "link/2.tif"]
+
+
 @pytest.mark.parametrize(
     ("place", "says"),
     [

@@ -116,7 +116,7 @@ def test_captions_are_a_sample_each():
         ("conversations", conversation(image={"bytes": b"\x89PNG", "path": "a.png"}), "lies in the file itself"),
         ("conversations", conversation(image="https://example.org/a.png"), "is an address; download it"),
         ("conversations", conversation(image="data:image/png;base64,iVBO"), "is an address; download it"),
-        ("conversations", conversation(id=[1]), "'id' is a list; it must be text or an integer"),
+        ("conversations", conversation(id=[1]), "'id' is a list ([1]); make it text or an integer, or number"),
         ("conversations", conversation(id=True), "'id' is a boolean"),
         ("conversations", conversation(id="\ud800"), "'id' holds a lone surrogate"),
         ("conversations", conversation(conversations=[{**SAID, "value": "\ud800"}]), "holds a lone surrogate"),

@@ -7,6 +7,7 @@ import pytest
 
 from eotune.core.errors import InputError
 from eotune.data import instruction_json
+from eotune.data.instruction_files import write_subset
 from eotune.data.instructions import BadRecord, InstructionSample, Turn, open_instructions
 from eotune.data.scenes import write_instructions
 
@@ -64,6 +65,14 @@ def test_samples_of_some_images_are_passed_over_and_rows_stay(written):
     assert [(one.id, one.row) for one in found] == [("r0", 0), ("r3", 3)]
 
 
+def test_images_to_pass_over_may_be_absolute_and_must_be_there(written, tmp_path):
+    path = written([record(0), record(1, image=str(tmp_path / "1.png")), record(2)])
+    found = samples(path, without=[str(tmp_path / "x/../0.png"), "1.png"])
+    assert [one.id for one in found] == ["r2"]
+    with pytest.raises(InputError, match=r"without: image 'set/0.png': no such file in .*; name images by their paths"):
+        open_instructions(path, without=["0.png", "set/0.png"])
+
+
 @pytest.mark.parametrize("name", ["lines.json", "lines.txt", "lines.ndjson"])
 def test_lines_are_known_by_their_look(written, name):
     path = written([record(n) for n in range(3)], "set.jsonl")
@@ -83,6 +92,16 @@ def test_a_folder_of_parquet_files_is_read_by_name(written, tmp_path):
     for number in range(4):
         (tmp_path / "set" / f"{number}.png").touch()
     assert [(one.id, one.row) for one in samples(tmp_path / "set")] == [(f"r{n}", n) for n in range(4)]
+
+
+def test_ids_that_nobody_asks_for_may_be_anything(written, tmp_path):
+    path = written([record(0, id=0.5), record(1, id=["b"]), record(2)])
+    assert [one.id for one in samples(path, ids="row")] == ["0", "1", "2"]
+    assert [type(one) for one in samples(path)] == [BadRecord, BadRecord, InstructionSample]
+    captions = written([{"id": [1], "image": "0.png", "captions": ["a", "b"]}], "captions.json")
+    source = open_instructions(captions, ids="row")
+    write_subset(source, [1], tmp_path / "subset.json")
+    assert json.loads((tmp_path / "subset.json").read_text())[0]["captions"] == ["b"]
 
 
 def test_records_without_an_id_are_numbered_by_row(written):
@@ -248,6 +267,10 @@ def test_captions_of_every_layout(written, tmp_path):
         ("a.json", b'[{"id": 1, "image": "a.png", "conv', "cut off at its end, byte 34"),
         ("a.jsonl", b'{"id": 1, "messages": []}\n{"id": 1, "ima', "cut off at its end"),
         ("a.json", b"a,b\n1,2\n", "cut off at its end"),
+        ("a.json", b"\x1f\x8b\x08\x00", "is packed (gzip); unpack it"),
+        ("a.jsonl", b"PK\x03\x04", "is packed (a zip archive)"),
+        ("a.json", "[{}]".encode("utf-16"), "not UTF-8 text but UTF-16; save it as UTF-8"),
+        ("a.json", '[{"id": "ü"}]'.encode("latin-1"), "not UTF-8 text (byte 9); save it as UTF-8"),
         ("a.json", b'{"a": 1}', "found 'a'"),
         ("a.json", b'[{"image": "a.png", "conversation": []}]', "rename 'conversation' to 'conversations'"),
         ("a.json", b"[1, 2]", "records of no known layout (found a number)"),
@@ -273,6 +296,16 @@ def test_places_where_nothing_is(tmp_path):
         open_instructions(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         open_instructions(tmp_path / "gone.parquet")
+
+
+def test_files_in_folders_of_a_folder_are_not_left_out_without_a_word(written, tmp_path):
+    written([record(0)], "set/0.parquet")
+    written([record(1)], "set/.cache/1.parquet")
+    folder = tmp_path / "set"
+    assert len(samples(folder, check_files=False)) == 1
+    written([record(1)], "set/more/1.parquet")
+    with pytest.raises(InputError, match=r"set: more/1.parquet lies in a folder of its own, which is not read"):
+        open_instructions(folder, check_files=False)
 
 
 def test_damage_in_the_middle_is_found_while_reading(written):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eotune.core.errors import InputError
-from eotune.data.labelled import read_labelled
+from eotune.data.labelled import read_labelled, scan_labelled
 
 ROWS = [
     {"image": "a.png", "label": "pond", "split": "train"},
@@ -236,6 +236,17 @@ def test_a_name_that_is_null_leaves_the_number(jsonl):
         [{"image": "a.png", "label": 3, "label_name": None}, {"image": "b.png", "label": 0, "label_name": "Sea"}]
     )
     assert read_labelled(path).classes == ("3", "Sea")
+
+
+def test_a_link_to_nothing_is_told(folders):
+    folder = folders("Forest/a.tif", "Beach/b.tif")
+    (folder / "Forest/c.tif").symlink_to("nowhere.tif")
+    assert "Forest/c.tif: is a link to nothing; mend it, or remove it" in refused(folder)
+    assert scan_labelled(folder)[1] == ["Forest/c.tif: is a link to nothing; mend it, or remove it"]
+    (folder / "nowhere.tif").touch()
+    (folder / "Forest/c.tif").unlink()
+    (folder / "Forest/c.tif").symlink_to("../nowhere.tif")
+    assert "Forest/c.tif" not in refused(folder)
 
 
 def test_a_class_folder_without_images_says_what_it_has(folders):

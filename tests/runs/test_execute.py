@@ -54,6 +54,25 @@ def test_a_finished_run_is_refused_or_repeated(recipe, tmp_path):
     with pytest.raises(InputError, match="holds a run already; go on with --resume"):
         execute(recipe("heads"), out)
     assert execute(recipe("heads"), out, resume=True) == rows
+    with pytest.raises(InputError, match=r"run: was begun with another recipe \(training.epochs\); resume with"):
+        execute(recipe("heads", epochs=9), out, resume=True)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_data_are_not_gone_on_with(recipe, tmp_path, finished):
+    values, out = recipe("heads"), tmp_path / "run"
+    execute(values, out)
+    captions = values.task.train.captions
+    before, text = (out / "data.json").read_bytes(), captions.read_text()
+    if not finished:
+        (out / "metrics.json").unlink()
+    captions.write_text(text.replace('"captions": ["', '"captions": ["new '))
+    try:
+        with pytest.raises(InputError, match=r"run: was begun with other data \(train.*\); put the data back"):
+            execute(values, out, resume=True)
+    finally:
+        captions.write_text(text)
+    assert (out / "data.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["harma", "lora"])

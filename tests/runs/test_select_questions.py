@@ -1,6 +1,7 @@
 """Selections of questions: several about an image, records that say more than is embedded, folders of files."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -257,6 +258,75 @@ def test_the_time_before_an_interruption_counts(samples, tmp_path, monkeypatch):
     stored = tmp_path / "out" / "stages" / "seconds.json"
     stored.write_text(json.dumps(json.loads(stored.read_text()) | {"texts": 100.0}))
     assert select(config(samples), tmp_path / "out", resume=True)["seconds"]["texts"] > 100
+
+
+def test_the_time_of_a_killed_process_counts_up_to_what_it_wrote_last(samples, tmp_path):
+    stages = tmp_path / "out" / "stages"
+    select(config(samples), tmp_path / "out")
+    (tmp_path / "out" / "summary.json").unlink()
+    written = max(file.stat().st_mtime for file in stages.rglob("*"))
+    (stages / "running.json").write_text(json.dumps({"step": "texts", "since": written - 100}))
+    os.utime(stages / "running.json", (written - 100, written - 100))
+    assert 100 < select(config(samples), tmp_path / "out", resume=True)["seconds"]["texts"] < 130
+    assert not (stages / "running.json").exists()
+
+
+def test_a_killed_selection_goes_on_with_its_shards_and_refuses_another_set(samples, tmp_path):
+    select(config(samples), tmp_path / "out", shard_size=5)
+    (tmp_path / "out" / "summary.json").unlink()
+    assert select(config(samples), tmp_path / "out", resume=True)["kept"] == QUESTIONS // 3
+    (tmp_path / "out" / "summary.json").unlink()
+    write(samples, map(record, range(QUESTIONS - 1)))
+    with pytest.raises(InputError, match=r"out: .*set.jsonl is not as it was when the selection was made"):
+        select(config(samples), tmp_path / "out", resume=True)
+
+
+def test_what_was_removed_of_a_finished_selection_is_written_again(samples, tmp_path, computed):
+    out = tmp_path / "out"
+    select(config(samples), out)
+    names = ("subset.jsonl", "selection.parquet", "report.html")
+    before = {name: (out / name).read_bytes() for name in names}
+    computed()
+    for name in names:
+        (out / name).unlink()
+        select(config(samples), out, resume=True)
+        assert (out / name).read_bytes() == before[name]
+    assert not computed()
+
+
+def test_what_lost_its_stages_has_nothing_to_take_over(samples, tmp_path, capsys):
+    select(config(samples), tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "stages")
+    select(config(samples), tmp_path / "b", reuse=[tmp_path / "a"])
+    assert "its stages/ was removed, so that nothing can be taken over" in capsys.readouterr().err
+
+
+def test_a_first_cut_that_leaves_nothing_is_refused(samples, tmp_path):
+    with pytest.raises(InputError, match=r"smallest_cluster=500: the first cut leaves none of 36 .*12 small-cluster\)"):
+        select(config(samples, smallest_cluster=500), tmp_path / "out")
+
+
+def test_a_set_of_damaged_images_is_refused(samples, tmp_path):
+    for image in (samples.parent / "images").iterdir():
+        image.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of 36 samples can be used \(r0: .*0.png.*\); correct the set"):
+        select(config(samples), tmp_path / "out")
+
+
+def test_a_dry_run_refuses_a_set_that_has_nothing(samples):
+    shutil.rmtree(samples.parent / "images")
+    with pytest.raises(InputError, match="keep 1/3 of 0 readable records is none; correct the set"):
+        plan(config(samples))
+
+
+def test_a_duplicate_stands_behind_one_that_stays(samples, tmp_path):
+    asked = {"a": "How many ships are there?", "b": "How many ships are there", "c": "how many ships are there"}
+    write(samples, [{**record(0), "id": name, "question": text} for name, text in asked.items()])
+    select(config(samples, clusters=1, keep=1, near=0.5), tmp_path / "out")
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "out" / "selection.parquet").to_pylist()}
+    assert [(row["reason"], row["duplicate_of"]) for row in rows.values()] == [
+        ("kept", None), ("near-duplicate", "a"), ("exact-duplicate", "a"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def command(
     from eotune.core.lookup import unknown_name
     from eotune.data.captions import read_captions
     from eotune.encoders.by_name import check_name
-    from eotune.methods.adapted import load_model
+    from eotune.methods.adapted import ADAPTER, load_model, read_description
 
     if task not in ("retrieval", "long_tail", "zero-shot"):
         raise unknown_name("task", task, ["retrieval", "long_tail", "zero-shot"])
@@ -51,8 +51,12 @@ def command(
     precision = precision or "fp32"
     if precision not in ("fp32", "bf16", "fp16"):
         raise unknown_name("precision", precision, ["fp32", "bf16", "fp16"])
-    if (Path(model) / "adapter").is_dir():
+    if (Path(model) / ADAPTER).is_dir():
         model = f"run:{model}"
+    if model.startswith("run:") and read_description(Path(model.removeprefix("run:")))[1].kind == "image":
+        raise InputError(
+            f"{model}: adapts an image encoder, which reads no text", remedy="evaluate it with --task long_tail"
+        )
     if task == "retrieval":
         captions = read_captions(data, images=images, split=split)
         encoder = on_best_device(load_model(model, image_size=image_size))

@@ -197,7 +197,7 @@ def _names_of(path: Path, config: BandInput) -> tuple[str, ...]:
         return tuple(band[0] for band in named if band[0] != "alpha")
     chosen = select_bands(config.bands, named)
     if isinstance(chosen, str):
-        raise InputError(f"{path}: {chosen}", remedy="set bands to names or numbers that it has")
+        raise InputError(f"{path}: {chosen}", remedy="set bands to what it has, or name images that have this")
     return tuple(named[number - 1][0] for number in chosen)
 
 

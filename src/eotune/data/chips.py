@@ -24,8 +24,10 @@ from eotune.data.captions import listed_error
 from eotune.data.chip_files import Cutter
 from eotune.data.dota import scan_dota
 from eotune.data.images import IMAGE_SUFFIXES
+from eotune.data.labelled import alike
 from eotune.data.yolo_obb import scan_yolo_obb
 
+_REMEDY = "correct what is listed, or skip what is bad (--skip-bad)"
 _ASIDE = {"classes.txt"}  # what labelling tools put beside YOLO's label files
 
 
@@ -113,8 +115,8 @@ def cut_chips(
         threads: That read images; None for as many as there are processors, at most 16.
 
     Raises:
-        InputError: Lines, label files or images are wrong (the message lists the first ten with file and line), no box
-            is left, or ``out`` holds something else.
+        InputError: Lines, label files or images are wrong (the message lists the first ten with file and line), classes
+            differ by case only, no box is left, or ``out`` holds something else.
 
     Example:
         >>> import tempfile
@@ -126,13 +128,18 @@ def cut_chips(
     """
     config = config or ChipConfig()
     if config.format == "yolo" and not config.classes:
-        raise InputError("YOLO's label files only number the classes", remedy="give their names in order")
+        raise InputError(
+            "YOLO's label files only number the classes",
+            remedy="give their names in order: --classes FILE, or ChipConfig(classes=...)",
+        )
     images, labels, out = Path(images), Path(labels), Path(out)
     found, problems = _matched(images, labels)
     scanned = [_scan(one, config) for one in progress(found, description="reading labels")]
     problems += [problem for one in scanned for problem in one.problems]
     if problems and not skip_bad:
-        raise listed_error(str(labels), problems, remedy="correct what is listed, or skip what is bad")
+        raise listed_error(str(labels), problems, remedy=_REMEDY)
+    if wrong := alike(dict.fromkeys(one.boxes.labels[at] for one in scanned for at in one.kept)):
+        raise listed_error(str(labels), wrong, remedy="correct the label files")
     _claim(out, config, found)
     executor = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1))
     try:
@@ -142,7 +149,7 @@ def cut_chips(
         executor.shutdown(wait=True, cancel_futures=True)
     problems += (bad := [one for one in unreadable if one])
     if bad and not skip_bad:
-        raise listed_error(str(images), bad, remedy="correct what is listed, or skip what is bad")
+        raise listed_error(str(images), bad, remedy=_REMEDY)
     rows = [row for one, problem in zip(scanned, unreadable, strict=True) if not problem for row in _rows(one, images)]
     if not rows:
         raise InputError(f"{labels}: no box to cut", remedy="check the folders, the classes and the minimum size")

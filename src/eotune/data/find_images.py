@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from eotune.core.errors import InputError, shown
@@ -31,7 +32,13 @@ def find_images(places: Sequence[str | Path]) -> list[Path]:
     """
     if not places:
         raise InputError("no image is named", remedy="name files, folders or patterns such as 'tiles/*.tif'")
-    return list(dict.fromkeys(path for place in places for path in _found(place)))
+    first: dict[tuple[str, str], Path] = {}
+    real = cache(os.path.realpath)
+    for place in places:
+        for path in _found(place):
+            folder, name = os.path.split(path)  # a link and what it leads to are two images
+            first.setdefault((real(folder), name), path)
+    return list(first.values())
 
 
 def _found(place: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ from eotune.data.caption_formats import RowError
 from eotune.data.instruction_json import Piece, element_pieces, kept_pieces, line_value
 from eotune.data.instruction_parquet import copy_rows, parquet_files
 from eotune.data.instruction_placeholders import PLACEHOLDER
-from eotune.data.instruction_records import KEYS, ROLES, caption_key, contents
+from eotune.data.instruction_records import KEYS, ROLES, caption_key
 from eotune.data.instructions import InstructionSample, InstructionSource, Turn
 
 _XCOMPOSER_IMAGE = "<ImageHere>"
@@ -211,7 +211,7 @@ def _samples_in(source: InstructionSource, record: Any) -> int:
     if source.format != "captions":
         return 1
     try:
-        return len(contents("captions", record))
+        return len(source.contents(record))
     except RowError:
         return 1
 
@@ -225,7 +225,7 @@ def _refuse_input(source: InstructionSource, out: Path) -> None:
 def _first_good(source: InstructionSource) -> Mapping[str, Any]:
     for record in islice(source.records(), 10_000):
         try:
-            contents(source.format, record)
+            source.contents(record)
         except RowError:
             continue
         return dict(record)
@@ -234,7 +234,7 @@ def _first_good(source: InstructionSource) -> Mapping[str, Any]:
 
 def _refuse_marks(source: InstructionSource, record: Mapping[str, Any]) -> None:
     """Refuse a record that has not as many ``<image>`` as images: LLaMA-Factory counts both, and stops."""
-    content = contents(source.format, record)[0]
+    content = source.contents(record)[0]
     marks = sum(turn.text.count("<image>") for turn in content.turns if turn.role != "system")
     if marks != len(content.images):
         raise InputError(

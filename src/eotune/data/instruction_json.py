@@ -264,7 +264,7 @@ class _Window:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             at = self._bytes - pending + error.start
-            raise InputError(f"{self._name}: not UTF-8 text (byte {at})", remedy="name a .json file") from None
+            raise InputError(f"{self._name}: not UTF-8 text (byte {at})", remedy="save it as UTF-8") from None
         self._bytes += len(data)
         if not data:
             return False

@@ -94,7 +94,8 @@ def record_id(row: Any) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise RowError(f"'id' is {kind_of(value)}; it must be text or an integer")
+        remedy = "make it text or an integer, or number the records instead (ids: row)"
+        raise RowError(f"'id' is {kind_of(value)} ({shown(value)}); {remedy}")
     if not is_encodable(str(value)):
         raise RowError("'id' holds a lone surrogate (\\udXXX); write it again")
     return str(value)

@@ -46,6 +46,9 @@ __all__ = ["BadRecord", "InstructionSample", "InstructionSource", "Turn", "open_
 Container = Literal["json", "jsonl", "parquet"]
 
 _KARPATHY_KEY = "images"  # under which a file that is one object has its records
+_ID_KEYS = ("id", "imgid")
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2",
+           b"\xfd7zXZ": "xz"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class InstructionSource:
         split: The split that is read; None for all.
         ids: Where ids come from; see :func:`open_instructions`.
         check_files: Whether images are looked up.
-        without: Images, by their paths relative to ``root``, whose samples are passed over.
+        without: Images, by their normal paths relative to ``root``, whose samples are passed over.
     """
 
     path: Path
@@ -205,10 +208,20 @@ class InstructionSource:
         """Yield a JSON or JSON Lines file record by record, as text and as value."""
         return line_pieces(self.path) if self.container == "jsonl" else document_pieces(self.path, _KARPATHY_KEY)
 
+    def contents(self, record: Any) -> list[Content]:
+        """Return the samples of a record: one, but of captions one each.
+
+        Raises:
+            RowError: The record cannot be used; the message says why.
+        """
+        if self.ids == "row" and isinstance(record, Mapping):  # what it calls itself does not matter
+            record = {key: value for key, value in record.items() if key not in _ID_KEYS}
+        return contents(self.format, record)
+
     def _contents(self, record: Any) -> tuple[list[Content], RowError | None]:
         """Return the samples of a record, or why it has none."""
         try:
-            return contents(self.format, record), None
+            return self.contents(record), None
         except RowError as error:
             return [], error
 
@@ -257,12 +270,13 @@ def open_instructions(
         ids: ``record`` takes a record's ``id`` where it has one; ``row`` its number in the file, for sets whose ids are
             not unique.
         check_files: Also look that each image is there, and that neither its path nor a link leads out of ``images``.
-        without: Images, by their paths relative to that folder, whose samples are passed over.
+        without: Images whose samples are passed over, by their paths in the file: relative to that folder, or absolute.
 
     Raises:
-        InputError: The file is missing, empty, cut off, neither JSON nor Parquet, or its first records are in no known
-            layout; a split is asked for, and a Parquet file has none but a column of nearly that name; ``images`` is no
-            folder; ``ids`` is neither of the two.
+        InputError: The file is missing, empty, packed, cut off, neither JSON nor Parquet, or its first records are in
+            no known layout; a split is asked for, and a Parquet file has none but a column of nearly that name; a
+            folder has Parquet files in its own folders; ``images`` is no folder; ``without`` names an image that is
+            not there; ``ids`` is neither of the two.
 
     Example:
         >>> import json, tempfile
@@ -277,10 +291,10 @@ def open_instructions(
         raise unknown_name("kind of ids", ids, ("record", "row"))
     path = Path(path)
     source = InstructionSource(
-        path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files,
-        frozenset(map(posixpath.normpath, without)),
+        path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files
     )  # fmt: skip
     if source.container == "parquet":
+        _refuse_nested(path)
         count_rows(path)  # opens every file: a later one may be cut off
         if source.split is not None:
             _refuse_misspelled_columns(path)
@@ -292,7 +306,18 @@ def open_instructions(
         raise _unknown(path, probes)
     names = [name for probe in probes for name in _names(known, probe)]
     root = image_root(path if path.is_dir() else path.parent, names, images)
-    return replace(source, root=root, format=known)
+    return replace(source, root=root, format=known, without=_held_out(without, root, check_files=check_files))
+
+
+def _held_out(without: Iterable[str], root: Path, *, check_files: bool) -> frozenset[str]:
+    """Return images by their normal paths; one that is not there would pass over nothing, without a word."""
+    images = [posixpath.normpath(_relative(image, root)) for image in without]
+    folder = ImageFolder(root)
+    missing = (misplaced(image, root) or folder.missing(image) for image in images) if check_files else ()
+    problem = next((one for one in missing if one), None)
+    if problem is not None:
+        raise InputError(f"without: {problem}", remedy="name images by their paths in the set")
+    return frozenset(images)
 
 
 def _container(path: Path) -> Container:
@@ -306,6 +331,11 @@ def _container(path: Path) -> Container:
         raise InputError(f"{path}: the file is empty", remedy="write or copy it again")
     if line.startswith(b"PAR1"):
         return "parquet"
+    packed = next((name for mark, name in _PACKED.items() if line.startswith(mark)), None)
+    if packed is not None:
+        raise InputError(f"{path}: is packed ({packed})", remedy="unpack it")
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path}: not UTF-8 text but UTF-16", remedy="save it as UTF-8")
     line = line.removeprefix(b"\xef\xbb\xbf")
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         return "jsonl"
@@ -313,6 +343,17 @@ def _container(path: Path) -> Container:
     value = line_value(line, 1) if line.lstrip().startswith(b"{") else None
     is_all = isinstance(value, Mapping) and isinstance(value.get(_KARPATHY_KEY), list) and format_of(value) is None
     return "jsonl" if isinstance(value, Mapping) and not is_all else "json"
+
+
+def _refuse_nested(path: Path) -> None:
+    """Refuse a folder whose folders hold Parquet files: those would not be read, without a word."""
+    found = (one.relative_to(path) for one in (path.glob("*/**/*.parquet") if path.is_dir() else ()))
+    nested = next((one for one in found if not any(part.startswith(".") for part in one.parts)), None)
+    if nested is not None:
+        raise InputError(
+            f"{path}: {nested} lies in a folder of its own, which is not read",
+            remedy="put all files into one folder, or name the one that is meant",
+        )
 
 
 def _refuse_misspelled_columns(path: Path) -> None:

@@ -118,7 +118,7 @@ def read_labelled(
             raise InputError(f"{path}: gives no split, so none is {shown(split)}", remedy="ask for none, or write them")
         root, records, problems = checked_records(path, parsed, images=images, split=split, check_files=True)
     names = sorted({_label(record) for record in records}) if classes is None else list(classes)
-    problems = [*problems, *_unknown_labels(records, names), *_alike(names)]
+    problems = [*problems, *_unknown_labels(records, names), *alike(names)]
     if problems:
         raise listed_error(str(path), problems, remedy="correct what is listed")
     position = {name: number for number, name in enumerate(names)}
@@ -148,7 +148,7 @@ def scan_labelled(path: Path, *, images: Path | None = None) -> tuple[CaptionSet
             raise listed_error(str(path), problems, remedy="make a sub-folder for each class")
     else:
         root, records, problems = checked_records(path, _parse(path), images=images, split=None, check_files=True)
-    problems = [*problems, *_alike(sorted({_label(record) for record in records if record.label is not None}))]
+    problems = [*problems, *alike(sorted({_label(record) for record in records if record.label is not None}))]
     origins = _origins(records) or [None] * len(records)
     samples = (
         CaptionSample(one.image, one.image, (), one.split, one.label, origin)
@@ -200,8 +200,9 @@ def _unknown_labels(records: Sequence[Record], classes: Sequence[str]) -> list[s
     return lines
 
 
-def _alike(names: Sequence[str]) -> list[str]:
+def alike(names: Iterable[str]) -> list[str]:
     """Return one line for each class that differs from another by case only."""
+    names = list(names)
     known: dict[str, str] = {}
     first = [known.setdefault(name.casefold(), name) for name in names]
     return [
@@ -275,6 +276,11 @@ def _class_folders(path: Path, split: str | None) -> tuple[Path, list[Record], l
             continue
         inside = _entries(Path(folder.path))
         found = [entry.name for entry in inside if _is_image(entry.name) and entry.is_file()]
+        problems += [
+            f"{folder.name}/{entry.name}: is a link to nothing; mend it, or remove it"
+            for entry in inside
+            if _is_image(entry.name) and entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
+        ]
         nested = next((entry.name for entry in inside if entry.is_dir()), None)
         if nested is not None:
             problems.append(

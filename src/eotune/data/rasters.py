@@ -134,7 +134,7 @@ def load_source(
         return Bands(_colours(source, max_side, window), np.dtype(np.uint8), is_scaled=False)
     numbers = (choose or _choice(config, display))(names)
     if isinstance(numbers, str):
-        raise InputError(f"{path}: {numbers}", remedy="set bands to names or numbers that it has")
+        raise InputError(f"{path}: {numbers}", remedy="set bands to what it has, or name images that have this")
     data = _read(source, numbers, window or (0, 0, source.width, source.height), max_side, config.nodata)
     dtype = np.dtype(source.dtypes[numbers[0] - 1])
     scales = np.array([source.scales[number - 1] for number in numbers], np.float64)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,23 +80,34 @@ class RunDirectory:
                     raise
                 raise InputError(str(error), remedy="then go on with --resume") from None
 
-    def describe(self, *, recipe: str, environment: Any, data: Any) -> None:
-        """Write recipe.yaml, environment.json and data.json.
+    def refuse_other(self, *, recipe: str, data: Mapping[str, Any]) -> None:
+        """Refuse to go on with what another recipe, or other data, began; of a finished run, to take it for this one.
 
         Raises:
-            InputError: A run that is resumed was made by another recipe.
+            InputError: They differ.
         """
-        if not is_main():
+        file, described = self.path / "recipe.yaml", self.path / "data.json"
+        if not is_main() or not file.is_file():
             return
-        file = self.path / "recipe.yaml"
-        if file.is_file() and (changed := recipe_differences(file.read_text(encoding="utf-8"), recipe)):
+        if changed := recipe_differences(file.read_text(encoding="utf-8"), recipe):
             raise InputError(
                 f"{self.path}: was begun with another recipe ({', '.join(changed[:5])})",
                 remedy=f"resume with {file}, or choose another --out",
             )
-        write_text(file, recipe)
-        write_json(self.path / "environment.json", environment)
-        write_json(self.path / "data.json", data)
+        before = read_json(described)["splits"] if described.is_file() else {}
+        now = data["splits"]
+        if other := [split for split in before if now.get(split, {}).get("sha256") != before[split]["sha256"]]:
+            raise InputError(
+                f"{self.path}: was begun with other data ({', '.join(other)})",
+                remedy="put the data back, or choose another --out",
+            )
+
+    def describe(self, *, recipe: str, environment: Any, data: Any) -> None:
+        """Write recipe.yaml, environment.json and data.json."""
+        if is_main():
+            write_text(self.path / "recipe.yaml", recipe)
+            write_json(self.path / "environment.json", environment)
+            write_json(self.path / "data.json", data)
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to log.jsonl."""

@@ -79,6 +79,7 @@ def execute(
     job.check(method)
     method.apply(encoder, seed=derive_seed(recipe.seed, "method"))
     with RunDirectory.open(out, resume=resume or recipe.selection is not None) as run:  # checked above
+        run.refuse_other(recipe=recipe.to_yaml(), data=description)
         missing = _unmeasured(job, run, splits)
         if run.finished and not missing:
             _tell(f"{out}: already finished")

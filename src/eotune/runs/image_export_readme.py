@@ -63,6 +63,11 @@ file's scale, offset and, where `decibels` says so, 10 log10), what lies outside
 the band's mean. Then bands are resized one by one, divided by 255 and normalised as above.
 """
 
+_PLAIN = """
+The code takes images of 8 bits that hide nothing. eotune lays transparent ones over black, divides 16 bits by 257 and
+turns what EXIF says is turned.
+"""
+
 _INSTEAD = " Its best on validation, the {best}, is no linear map of one feature and is not part of this."
 
 
@@ -90,7 +95,7 @@ def how_to_load(
     return "".join([
         f"```python\n{_sorted(imports)}\n{code}```\n",
         _FOLDED.format(classifier=_named(classifier.name), instead=instead),
-        _BANDS if bands else "",
+        _BANDS if bands else _PLAIN,
         RECENTRED if recentred else "",
     ])  # fmt: skip
 

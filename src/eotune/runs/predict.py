@@ -227,7 +227,8 @@ def long_tail_recipe(run: Path) -> tuple[Recipe, LongTailConfig]:
         InputError: It is no run directory, or its task is another.
     """
     if not run.is_dir():
-        raise InputError(f"{run}: no such run directory", remedy="name a directory that eotune run made")
+        remedy = "name a directory that eotune run made; a pretrained model has no classes"
+        raise InputError(f"{run}: no such run directory", remedy=remedy)
     if not (run / "recipe.yaml").is_file():
         raise InputError(f"{run}: is not a run directory (no recipe.yaml)", remedy="name one that eotune run made")
     recipe = read_recipe(run / "recipe.yaml")

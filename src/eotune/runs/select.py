@@ -1,7 +1,6 @@
 """A selection and the directory that it fills: the subset, why each sample was kept, a report."""
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,17 @@ import yaml
 
 from eotune.core.errors import InputError
 from eotune.core.files import held, read_json, replaced, write_json, write_text
+from eotune.core.progress import say
 from eotune.data.instruction_files import dataset_info, write_subset, write_xcomposer
 from eotune.data.instructions import InstructionSource
 from eotune.encoders.sources import absolute_name
 from eotune.engines.base import Engine
 from eotune.engines.by_name import engine as engine_by_name
+from eotune.engines.shards import MANIFEST
 from eotune.runs.directory import recipe_differences
+from eotune.runs.run_files import REPORT
 from eotune.runs.select_report import write_selection_report
+from eotune.runs.step_clock import StepClock, read_seconds
 from eotune.selection.config import SelectionConfig
 from eotune.selection.pipeline import Chosen, choose
 from eotune.selection.result import Reason
@@ -29,7 +32,7 @@ from eotune.selection.stages import SHARD_SIZE, Stages
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
 XCOMPOSER = "xcomposer.json"
-STAGES, SECONDS = "stages", "seconds.json"
+STAGES = "stages"
 _LISTED = 1000  # failures in the summary; the stages hold all of them
 
 
@@ -52,7 +55,8 @@ def select(
             report.html, summary.json, and what resuming needs.
         engine: ``local``, ``ray``, or an engine.
         workers: Of an engine that is named, how many processes or actors; its own choice where not given.
-        shard_size: Records that a worker is given at a time, and that an interruption costs at most.
+        shard_size: Records that a worker is given at a time, and that an interruption costs at most; a selection that
+            was begun goes on with its own.
         resume: Go on with a selection that was interrupted.
         xcomposer: Also write the subset as InternLM-XComposer reads it.
         reuse: Directories of other selections: embeddings that they hold of the same samples, with the same settings,
@@ -68,24 +72,26 @@ def select(
     for other in reuse:
         if not (other / CONFIG).is_file():
             raise InputError(f"{other}: holds no selection", remedy="name the --out of another `eotune select`")
+        if not (other / STAGES).is_dir():
+            say(f"warning: {other}: its {STAGES}/ was removed, so that nothing can be taken over")
     source, config = open_samples(config), _absolute(config)
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
-        if (out / SUMMARY).is_file():
-            return _finished(source, out, xcomposer=xcomposer)
         checksums = source_checksums(source.path)
+        if (out / SUMMARY).is_file() and (found := _finished(source, out, checksums, xcomposer=xcomposer)):
+            return found
+        begun = _begun(source, out, checksums)
         where = engine_by_name(engine, workers=workers) if isinstance(engine, str) else engine
-        stages = Stages(config, source, out / STAGES, where, shard_size, [other / STAGES for other in reuse])
-        spent: dict[str, float] = {}
+        others = [other / STAGES for other in reuse]
+        stages = Stages(config, source, out / STAGES, where, begun or shard_size, others)
+        clock = StepClock(out / STAGES)
         try:
-            chosen = choose(config, stages, spent)
-        finally:
-            for step, (other, share) in stages.taken_over.items():  # what it cost there counts, to compare totals
-                spent[step] = spent.get(step, 0.0) + share * _seconds(other / SECONDS).get(step, 0.0)
-            seconds = _accumulated(out / STAGES / SECONDS, spent)
-        start = time.perf_counter()
-        files = _write(source, chosen, out, xcomposer=xcomposer)
-        seconds["write"] = time.perf_counter() - start
+            chosen = choose(config, stages, clock)
+        finally:  # what it cost there counts, to compare totals
+            clock.add({step: part * read_seconds(other).get(step, 0.0)
+                       for step, (other, part) in stages.taken_over.items()})  # fmt: skip
+        with clock("write"):
+            files = _write(source, chosen, out, xcomposer=xcomposer)
         failures = list(stages.failures())
         summary = {
             "samples": len(chosen.rows) + sum(1 for stage, *_ in failures if stage == "samples"),
@@ -98,7 +104,7 @@ def select(
             "images_kept": chosen.images_kept(),
             "files": files,
             "checksums": checksums,
-            "seconds": seconds,
+            "seconds": clock.seconds,
             "rankings": _rankings(chosen),
             "length_correlation": _rounded(chosen.length_correlation),
             "cut": dict(chosen.cut),
@@ -111,24 +117,51 @@ def select(
         return summary
 
 
-def _finished(source: InstructionSource, out: Path, *, xcomposer: bool) -> dict[str, Any]:
-    """Return the summary of a finished selection; a file that is wanted and was not then is written.
+def _finished(
+    source: InstructionSource, out: Path, checksums: dict[str, str], *, xcomposer: bool
+) -> dict[str, Any] | None:
+    """Return the summary of a finished selection; a file that is wanted and is not there is written.
+
+    None where what the others are made from is gone: the choice is made again.
 
     Raises:
         InputError: The set has changed since.
     """
     summary: dict[str, Any] = read_json(out / SUMMARY)
-    if summary.get("checksums") != source_checksums(source.path):
+    _refuse_changed(source, out, summary.get("checksums"), checksums)
+    gone = [name for name in (TABLE, REPORT) if not (out / name).is_file()]
+    if gone:
+        say(f"{out}: {' and '.join(gone)} is gone; the choice is made again")
+        return None
+    wanted = {**summary["files"], **({"xcomposer": XCOMPOSER} if xcomposer else {})}
+    if any(not (out / name).exists() for name in wanted.values()):
+        table = pq.read_table(out / TABLE, columns=["row", "kept"])
+        rows = np.sort(table.filter(table["kept"])["row"].to_numpy())
+        summary["files"] = _write_subset(source, rows, out, xcomposer="xcomposer" in wanted)
+        write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _begun(source: InstructionSource, out: Path, checksums: dict[str, str]) -> int | None:
+    """Return the shard size of a selection that was begun; None where none was.
+
+    Raises:
+        InputError: The set has changed since.
+    """
+    manifest = out / STAGES / "samples" / MANIFEST
+    if not manifest.is_file():
+        return None
+    settings = read_json(manifest)["settings"]
+    _refuse_changed(source, out, settings["files"], checksums)
+    return int(settings["rows_per_shard"])
+
+
+def _refuse_changed(source: InstructionSource, out: Path, before: Any, now: dict[str, str]) -> None:
+    if before != now:
         raise InputError(
             f"{out}: {source.path} is not as it was when the selection was made, or an earlier version made it",
             remedy="put the set back, or choose another --out",
         )
-    if xcomposer and "xcomposer" not in summary["files"]:
-        table = pq.read_table(out / TABLE, columns=["row", "kept"])
-        write_xcomposer(source, np.sort(table.filter(table["kept"])["row"].to_numpy()), out / XCOMPOSER)
-        summary["files"]["xcomposer"] = XCOMPOSER
-        write_json(out / SUMMARY, summary)
-    return summary
 
 
 def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: bool) -> dict[str, str]:
@@ -150,7 +183,11 @@ def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: b
     )
     with replaced(out / TABLE) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-    rows = np.sort(chosen.rows[result.kept])
+    return _write_subset(source, np.sort(chosen.rows[result.kept]), out, xcomposer=xcomposer)
+
+
+def _write_subset(source: InstructionSource, rows: np.ndarray, out: Path, *, xcomposer: bool) -> dict[str, str]:
+    """Write the subset in all formats that are wanted; return the names of all files."""
     name = f"subset{source.path.suffix}"
     if (out / name).is_dir():  # of a folder of files, left by a process that was interrupted after it
         shutil.rmtree(out / name)
@@ -181,21 +218,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else round(float(value), 4)
 
 
-def _accumulated(path: Path, seconds: dict[str, float]) -> dict[str, float]:
-    """Return the time of each step with that of interrupted processes added; remember it."""
-    before = _seconds(path)
-    total = before | {step: round(before.get(step, 0.0) + value, 3) for step, value in seconds.items()}
-    if path.parent.is_dir():  # else nothing was begun
-        write_json(path, total)
-    return total
-
-
-def _seconds(path: Path) -> dict[str, float]:
-    """Return the time of each step that processes before have written; none where they have not."""
-    found: dict[str, float] = read_json(path) if path.is_file() else {}
-    return found
-
-
 def _refuse_outputs_over_input(source: InstructionSource, out: Path) -> None:
     if out.resolve() == source.path.resolve() or (
         source.path.is_dir() and source.path.resolve() in out.resolve().parents
@@ -220,7 +242,7 @@ def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[Non
         if file.is_file() and (changed := recipe_differences(file.read_text(encoding="utf-8"), text)):
             raise InputError(
                 f"{out}: was begun with other settings ({', '.join(changed[:5])})",
-                remedy=f"resume with those of {file}, or choose another --out",
+                remedy=f"resume with those of {file}, or choose another --out with --reuse {out}",
             )
         write_text(file, text)
         for torn in (out / STAGES).glob(".*"):  # of a process that was killed

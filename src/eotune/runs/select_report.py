@@ -25,7 +25,7 @@ _EXAMPLES = 8  # of each reason
 _BY_LENGTH = 0.5  # correlation of score and length that the reader is warned of
 _WORDS = {
     Reason.KEPT: "kept",
-    Reason.LOW: "others of its cluster scored higher",
+    Reason.LOW: "others came first, in its cluster or in the whole set",
     Reason.UNREADABLE: "its image cannot be read, or its text has no embedding",
     Reason.EXACT_DUPLICATE: "the same image and text stand with another id",
     Reason.NEAR_DUPLICATE: "nearly the same stands with another id",

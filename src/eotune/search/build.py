@@ -131,8 +131,10 @@ def _changes(index: Path, manifest: Manifest, folder: Path) -> _Change:
     for path in paths:
         try:
             state = (folder / path).stat()
-        except FileNotFoundError:  # removed since it was listed
-            continue
+        except FileNotFoundError:
+            if not (folder / path).is_symlink():  # removed since it was listed
+                continue
+            state = (folder / path).lstat()  # leads nowhere, which reading it will say
         # An image whose item says something else has changed too.
         files[path] = (state.st_size, state.st_mtime_ns + (0 if items is None else items[path].mark()))
     before: dict[str, tuple[tuple[int, int], int]] = {}

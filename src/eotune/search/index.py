@@ -314,12 +314,24 @@ def _load(name: str, image_size: int | None) -> Any:
     return on_best_device(load_model(name, image_size))
 
 
+def _pairs(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """Return a setting before and now; of several in one, each of its own."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [(f"{key}.{name}", old[name], new.get(name)) for name in old]
+    return [(key, old, new)]
+
+
 def _refuse_other(have: Manifest, want: Manifest, out: Path, *, store: bool) -> None:
     """Refuse to add to an index made with other settings; the archive may have moved, the encoder's folder too."""
     old, new = (one.model_dump(include={"stac", "fingerprint", "image_size", "dim", "tiles"}) for one in (have, want))
     if store:
         old["store"], new["store"] = ((one.table and one.table.url) or one.store for one in (have, want))
-    changed = [f"{key}: {shown(old[key])}, now {shown(new[key])}" for key in old if old[key] != new[key]]
+    changed = [
+        f"{key}: {shown(before)}, now {shown(now)}"
+        for key in old
+        for key, before, now in _pairs(key, old[key], new[key])
+        if before != now
+    ]
     if changed:
         raise InputError(
             f"{out}: was made with other settings ({', '.join(changed)})",

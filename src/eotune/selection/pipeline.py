@@ -1,10 +1,9 @@
 """From a set and a share to the samples worth training on: embed, cluster, cut, score, truncate (arXiv 2409.13345)."""
 
-import functools
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -75,13 +74,13 @@ class Chosen:
         return {Reason(number).label: int(count) for number, count in zip(numbers, counts, strict=True)}
 
 
-def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -> Chosen:
+def choose(config: SelectionConfig, stages: Stages, clock: Callable[[str], AbstractContextManager[None]]) -> Chosen:
     """Run the stages that are not done, and decide.
 
     Args:
         config: What to choose by.
         stages: Where stages are kept.
-        seconds: Gets the time of each step in this process, also of one that fails.
+        clock: Called with the name of each step, which runs inside what it returns.
 
     Raises:
         InputError: The set, the encoders or the strategy are wrong.
@@ -89,7 +88,6 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
     """
     strategy = checked_strategy(config)
     wants_texts = embeds_texts(config, strategy)
-    clock = functools.partial(_timed, seconds)
     with clock("read"):
         samples = stages.samples()
     n, targets = len(samples), None
@@ -113,6 +111,8 @@ def choose(config: SelectionConfig, stages: Stages, seconds: dict[str, float]) -
         dropped, duplicate_of = _first_cut(config, stages, digests, images, vectors, labels, ranks)
     dropped[~readable] = Reason.UNREADABLE
     available = dropped == Reason.KEPT
+    if not available.any():
+        _refuse_nothing_left(dropped, config, stages)
     scores: dict[str, np.ndarray] = {}
     for column in sorted(strategy.needs & SCORES):
         with clock(column):
@@ -192,8 +192,9 @@ def checked_total(config: SelectionConfig, n: int) -> int:
         InputError: None would be.
     """
     total = total_kept(config.keep, n)
-    if n and not total:
-        raise InputError(f"keep {config.keep} of {n:,} readable records is none", remedy=f"keep at least 1/{n}")
+    if not total:
+        remedy = f"keep at least 1/{n}" if n else "correct the set"
+        raise InputError(f"keep {config.keep} of {n:,} readable records is none", remedy=remedy)
     return total
 
 
@@ -228,6 +229,17 @@ def _length_correlation(score: np.ndarray, stages: Stages) -> float | None:
     return float(stability({"score": score, "words": stages.lengths()}, keep=1.0).spearman[0, 1])
 
 
+def _refuse_nothing_left(dropped: np.ndarray, config: SelectionConfig, stages: Stages) -> NoReturn:
+    if (dropped == Reason.UNREADABLE).all():
+        _, name, error = next(stages.failures())
+        raise InputError(f"none of {len(dropped):,} samples can be used ({name}: {error})", remedy="correct the set")
+    counts = ", ".join(f"{np.count_nonzero(dropped == one):,} {one.label}" for one in Reason if (dropped == one).any())
+    raise InputError(
+        f"smallest_cluster={config.smallest_cluster}: the first cut leaves none of {len(dropped):,} samples ({counts})",
+        remedy="give a smaller one",
+    )
+
+
 def _first_cut(
     config: SelectionConfig,
     stages: Stages,
@@ -253,6 +265,8 @@ def _first_cut(
         near = near_duplicates(vectors, groups, ranks, threshold=config.near, which=which, compared=config.compared)
         dropped[near >= 0] = Reason.NEAR_DUPLICATE
         behind[near >= 0] = near[near >= 0]
+        ends = behind[exact]  # what an exact duplicate stands behind may stand behind another
+        behind = np.where((exact >= 0) & (ends >= 0), ends, behind)
     left = np.bincount(labels[(dropped == Reason.KEPT) & (labels >= 0)], minlength=int(labels.max(initial=0)) + 1)
     small = (labels >= 0) & (left[np.maximum(labels, 0)] < config.smallest_cluster) & (dropped == Reason.KEPT)
     dropped[small] = Reason.SMALL_CLUSTER
@@ -280,13 +294,3 @@ def _numbered(digests: list[bytes | None]) -> np.ndarray:
     numbers: dict[bytes | None, int] = {}
     found = (numbers.setdefault(digest, len(numbers)) if digest else -1 for digest in digests)
     return np.fromiter(found, np.int64, len(digests))
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    say(f"select: {step}")
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[step] = time.perf_counter() - start

@@ -12,6 +12,7 @@ import pyarrow as pa
 from eotune.core.errors import InputError
 from eotune.core.files import sha256
 from eotune.data.caption_formats import RowError, split_of
+from eotune.data.instruction_parquet import parquet_files
 from eotune.data.instruction_records import TextKind
 from eotune.data.instructions import BadRecord, InstructionSample, InstructionSource, open_instructions
 from eotune.selection.config import SelectionConfig
@@ -100,5 +101,4 @@ def text_digest(text: str) -> bytes:
 
 def source_checksums(path: Path) -> dict[str, str]:
     """Return the SHA-256 of the set's files, by name."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    return {str(file.relative_to(path) if path.is_dir() else file.name): sha256(file) for file in files}
+    return {file.name: sha256(file) for file in (parquet_files(path) if path.is_dir() else [path])}

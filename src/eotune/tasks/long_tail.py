@@ -164,12 +164,8 @@ def _held_out(labelled: LabelledSet, amount: float, seed: int) -> tuple[Labelled
     """
     counts = labelled.counts()
     wanted = np.array([amount if isinstance(amount, int) else max(1, round(amount * count)) for count in counts])
-    for name, count, number in zip(labelled.classes, counts, wanted, strict=True):
-        if number >= count:
-            raise InputError(
-                f"{labelled.source}: class {shown(name)} has {count} images; {number} cannot be held out",
-                remedy="hold out fewer, or give a set of its own",
-            )
+    if (wanted >= counts).any():
+        raise _too_few(labelled, wanted)
     if labelled.origins is not None:
         held = hold_out_groups(labelled.labels, labelled.origins, wanted, seed)
         _refuse_undivided(labelled, held)
@@ -179,6 +175,17 @@ def _held_out(labelled: LabelledSet, amount: float, seed: int) -> tuple[Labelled
             members = np.flatnonzero(labelled.labels == label)
             held[generator(seed, "held out", name).permutation(members)[: wanted[label]]] = True
     return tuple(labelled.subset(np.flatnonzero(chosen)) for chosen in (~held, held))  # type: ignore[return-value]
+
+
+def _too_few(labelled: LabelledSet, wanted: np.ndarray) -> InputError:
+    """Return the refusal that names all classes of which no image would be left."""
+    counts = labelled.counts()
+    listing = ", ".join(f"{shown(labelled.classes[at])} ({counts[at]})" for at in np.flatnonzero(wanted >= counts))
+    fewer = "hold out fewer, or " if (counts > 1)[wanted >= counts].all() else ""
+    return InputError(
+        f"{labelled.source}: too few images to hold out {wanted[wanted >= counts].max()} of each class: {listing}",
+        remedy=f"{fewer}give a set of its own, more images, or leave these classes out",
+    )
 
 
 def _refuse_undivided(labelled: LabelledSet, held: np.ndarray) -> None:
