@@ -43,7 +43,7 @@ def test_wrong_lines_come_with_file_and_number(eotune, boxed, tmp_path):
     ("options", "says"),
     [
         (("--format", "voc"), "'format': input should be 'dota' or 'yolo'"),
-        (("--format", "yolo"), "name them in order"),
+        (("--format", "yolo"), "give their names in order"),
         (("--classes", "none.yaml"), "none.yaml: cannot be read"),
         (("--margin", "-1"), "'margin'"),
     ],

@@ -160,7 +160,7 @@ def test_yolo_boxes_are_the_same_boxes(dota):
     found = rows_of(cut(dota, "b", format="yolo", classes=tuple(names)))
     for key in ("label", "window", "corners"):
         assert [row[key] for row in found] == [row[key] for row in expected]
-    with pytest.raises(InputError, match="name them in order"):
+    with pytest.raises(InputError, match="give their names in order"):
         cut(dota, "c", format="yolo")
 
 

@@ -86,6 +86,6 @@ def test_a_first_layer_for_other_bands_is_named(run_of):
     path.write_text(json.dumps({**json.loads(path.read_text()), "channels": 2, "bands": ["VV", "VH"]}))
     library, text = card(run)
     assert library == "eotune"
-    assert "its patch embedding made for the bands VV, VH:" in text
+    assert "with eotune's first layer and normalisation for the bands VV, VH:" in text
     path.write_text(json.dumps({**json.loads(path.read_text()), "channels": 4, "bands": None}))
-    assert "its patch embedding made for 4 bands:" in card(run)[1]
+    assert "first layer and normalisation for 4 bands:" in card(run)[1]

@@ -284,21 +284,29 @@ def test_a_killed_selection_goes_on_with_its_shards_and_refuses_another_set(samp
 def test_what_was_removed_of_a_finished_selection_is_written_again(samples, tmp_path, computed):
     out = tmp_path / "out"
     select(config(samples), out)
-    names = ("subset.jsonl", "selection.parquet", "report.html")
+    names = ("subset.jsonl", "selection.parquet")
     before = {name: (out / name).read_bytes() for name in names}
+    subset = (out / "subset.jsonl").stat().st_ino
     computed()
-    for name in names:
+    select(config(samples), out, resume=True, xcomposer=True)
+    assert (out / "subset.jsonl").stat().st_ino == subset  # it was there
+    for name in (*names, "report.html"):
         (out / name).unlink()
         select(config(samples), out, resume=True)
-        assert (out / name).read_bytes() == before[name]
+        assert all((out / one).read_bytes() == before[one] for one in names)
+        assert (out / "report.html").is_file()
     assert not computed()
+    shutil.rmtree(out / "stages")
+    (out / "report.html").unlink()
+    select(config(samples), out, resume=True)
+    assert not computed()  # a report is not worth computing all again
 
 
 def test_what_lost_its_stages_has_nothing_to_take_over(samples, tmp_path, capsys):
     select(config(samples), tmp_path / "a")
     shutil.rmtree(tmp_path / "a" / "stages")
     select(config(samples), tmp_path / "b", reuse=[tmp_path / "a"])
-    assert "its stages/ was removed, so that nothing can be taken over" in capsys.readouterr().err
+    assert "has no stages/, so that nothing can be taken over" in capsys.readouterr().err
 
 
 def test_a_first_cut_that_leaves_nothing_is_refused(samples, tmp_path):

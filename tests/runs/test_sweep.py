@@ -200,6 +200,34 @@ def test_all_that_is_wrong_is_said_before_anything_is_written(recipe_values, tmp
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_sweep_does_not_go_on_with_other_data(plan, made_up, tmp_path):
+    out = tmp_path / "sweep"
+    sweep(plan(), out)
+    trial = sorted((out / "trials").iterdir())[0]
+    (trial / "data.json").write_text(json.dumps({"splits": {"train": {"sha256": "another"}}}))
+    made_up.clear()
+    with pytest.raises(InputError, match=rf"{trial.name}: was begun with other data \(train\)"):
+        sweep(plan(), out, resume=True)
+    assert not made_up
+
+
+def test_wrong_input_of_a_trial_that_was_begun_loses_nothing_of_it(plan, made_up, tmp_path, monkeypatch):
+    out, laid_out = tmp_path / "sweep", plan()
+    begun = out / "trials" / laid_out.trials[0].name
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "recipe.yaml").write_text(laid_out.trials[0].recipe.to_yaml())
+    (out / "sweep.json").write_text(json.dumps({"trials": {}}))
+
+    def refuse(*_, **__):
+        raise InputError("the set is not as it was", remedy="put it back")
+
+    monkeypatch.setattr(module, "execute", refuse)
+    with pytest.raises(InputError, match="the set is not as it was; put it back"):
+        sweep(laid_out, out, resume=True)
+    assert (begun / "checkpoints").is_dir()
+    assert not (begun / "failed.json").exists()
+
+
 def test_one_directory_one_sweep(plan, made_up, tmp_path, monkeypatch):
     out = tmp_path / "sweep"
     sweep(plan(), out)

@@ -58,13 +58,13 @@ def test_an_order_of_classes_can_be_given(folder):
 
 
 def test_more_cannot_be_held_out_than_there_is(folder):
-    with pytest.raises(InputError, match=r"hold out 30 of each class: 'Beach' \(30\), .*; hold out fewer"):
+    with pytest.raises(InputError, match=r"hold out 30 of 'Beach' \(30\), .*; hold out fewer"):
         read_data(config(folder, test=30), 0)
     with pytest.raises(InputError, match=r"does not name each class .* once; the classes are Beach, Forest, Port"):
         read_data(config(folder, imbalance_ratio=5, class_order=["Port"]), 0)
     for image in sorted((folder / "Port").iterdir())[1:]:
         image.unlink()
-    with pytest.raises(InputError, match=r"hold out 1 of each class: 'Port' \(1\); give a set of its own"):
+    with pytest.raises(InputError, match=r"hold out 1 of 'Port' \(1\); give a set of its own"):
         read_data(config(folder, validation=0.01, test={"path": str(folder)}), 0)
 
 

@@ -122,7 +122,9 @@ def read_text(path: Path) -> str:
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory", remedy="name a caption file inside it (.json or .jsonl)") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})", remedy="save it as UTF-8") from None
+        raise InputError(
+            f"{path}: not UTF-8 text (byte {error.start})", remedy="save it as UTF-8, or name a .json or .jsonl file"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})", remedy="check the path") from None
     if not text.strip():

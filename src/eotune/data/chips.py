@@ -139,7 +139,7 @@ def cut_chips(
     if problems and not skip_bad:
         raise listed_error(str(labels), problems, remedy=_REMEDY)
     if wrong := alike(dict.fromkeys(one.boxes.labels[at] for one in scanned for at in one.kept)):
-        raise listed_error(str(labels), wrong, remedy="correct the label files")
+        raise listed_error(str(labels), wrong, remedy="correct the labels, or the class names")
     _claim(out, config, found)
     executor = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1))
     try:

@@ -18,12 +18,14 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import nearest, unknown_name
+from eotune.core.progress import say
 from eotune.data.caption_formats import RowError, kind_of, refuse_misspelled_split, split_name, split_of
 from eotune.data.image_paths import PROBES, ImageFolder, image_root, misplaced
 from eotune.data.instruction_json import LIMIT, Piece, document_pieces, line_pieces, line_value, opened
@@ -46,7 +48,7 @@ __all__ = ["BadRecord", "InstructionSample", "InstructionSource", "Turn", "open_
 Container = Literal["json", "jsonl", "parquet"]
 
 _KARPATHY_KEY = "images"  # under which a file that is one object has its records
-_ID_KEYS = ("id", "imgid")
+_GLANCE = 1000  # entries of a folder that are looked at for Parquet files
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2",
            b"\xfd7zXZ": "xz"}  # fmt: skip
 
@@ -180,7 +182,7 @@ class InstructionSource:
         splits: Counter[str | None] = Counter()
         row = 0
         for record in self.records():
-            found, problem = self._contents(record)
+            found, problem = self.read(record)
             try:
                 is_wanted = self._is_wanted(record, splits)
             except RowError as error:
@@ -215,10 +217,10 @@ class InstructionSource:
             RowError: The record cannot be used; the message says why.
         """
         if self.ids == "row" and isinstance(record, Mapping):  # what it calls itself does not matter
-            record = {key: value for key, value in record.items() if key not in _ID_KEYS}
+            record = {key: value for key, value in record.items() if key != "id"}
         return contents(self.format, record)
 
-    def _contents(self, record: Any) -> tuple[list[Content], RowError | None]:
+    def read(self, record: Any) -> tuple[list[Content], RowError | None]:
         """Return the samples of a record, or why it has none."""
         try:
             return self.contents(record), None
@@ -274,9 +276,8 @@ def open_instructions(
 
     Raises:
         InputError: The file is missing, empty, packed, cut off, neither JSON nor Parquet, or its first records are in
-            no known layout; a split is asked for, and a Parquet file has none but a column of nearly that name; a
-            folder has Parquet files in its own folders; ``images`` is no folder; ``without`` names an image that is
-            not there; ``ids`` is neither of the two.
+            no known layout; a split is asked for, and a Parquet file has none but a column of nearly that name;
+            ``images`` is no folder; ``without`` names an image that is not there; ``ids`` is neither of the two.
 
     Example:
         >>> import json, tempfile
@@ -294,7 +295,8 @@ def open_instructions(
         path, path.parent, "captions", _container(path), split_name(split) if split else None, ids, check_files
     )  # fmt: skip
     if source.container == "parquet":
-        _refuse_nested(path)
+        if path.is_dir():
+            _warn_of_nested(path)
         count_rows(path)  # opens every file: a later one may be cut off
         if source.split is not None:
             _refuse_misspelled_columns(path)
@@ -304,20 +306,20 @@ def open_instructions(
     known = next((kind for kind in map(format_of, probes) if kind is not None), None)
     if known is None:
         raise _unknown(path, probes)
-    names = [name for probe in probes for name in _names(known, probe)]
+    source = replace(source, format=known)
+    names = [image for probe in probes for content in source.read(probe)[0][:1] for image in content.images]
     root = image_root(path if path.is_dir() else path.parent, names, images)
-    return replace(source, root=root, format=known, without=_held_out(without, root, check_files=check_files))
+    return replace(source, root=root, without=_held_out(without, root, check_files=check_files))
 
 
 def _held_out(without: Iterable[str], root: Path, *, check_files: bool) -> frozenset[str]:
     """Return images by their normal paths; one that is not there would pass over nothing, without a word."""
-    images = [posixpath.normpath(_relative(image, root)) for image in without]
+    images = [_relative(image, root) for image in without]
     folder = ImageFolder(root)
-    missing = (misplaced(image, root) or folder.missing(image) for image in images) if check_files else ()
-    problem = next((one for one in missing if one), None)
-    if problem is not None:
-        raise InputError(f"without: {problem}", remedy="name images by their paths in the set")
-    return frozenset(images)
+    wrong = (image for image in images if misplaced(image, root) or folder.missing(image)) if check_files else iter(())
+    if image := next(wrong, None):
+        raise InputError(f"without: no image {shown(image)} in {root}", remedy="name images by their paths in the set")
+    return frozenset(map(posixpath.normpath, images))
 
 
 def _container(path: Path) -> Container:
@@ -345,15 +347,15 @@ def _container(path: Path) -> Container:
     return "jsonl" if isinstance(value, Mapping) and not is_all else "json"
 
 
-def _refuse_nested(path: Path) -> None:
-    """Refuse a folder whose folders hold Parquet files: those would not be read, without a word."""
-    found = (one.relative_to(path) for one in (path.glob("*/**/*.parquet") if path.is_dir() else ()))
-    nested = next((one for one in found if not any(part.startswith(".") for part in one.parts)), None)
-    if nested is not None:
-        raise InputError(
-            f"{path}: {nested} lies in a folder of its own, which is not read",
-            remedy="put all files into one folder, or name the one that is meant",
-        )
+@cache
+def _warn_of_nested(path: Path) -> None:
+    """Say, once, that Parquet files in folders of a folder are not read; large folders are not looked through."""
+    for folder in (one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")):
+        with os.scandir(folder) as inside:
+            found = next((one.name for one in islice(inside, _GLANCE) if one.name.endswith(".parquet")), None)
+        if found is not None:
+            say(f"warning: {path}: files in folders of it, such as {folder.name}/{found}, are not read")
+            return
 
 
 def _refuse_misspelled_columns(path: Path) -> None:
@@ -403,13 +405,6 @@ def _unknown(path: Path, probes: list[Any]) -> InputError:
         f"{path}: records of no known layout (found {found or 'no key'})",
         remedy=f"{hint}give each 'conversations', 'messages', 'question' and 'answer', or 'caption'",
     )
-
-
-def _names(kind: InstructionFormat, probe: Any) -> list[str]:
-    try:
-        return [image for content in contents(kind, probe)[:1] for image in content.images]
-    except RowError:
-        return []
 
 
 def _given_id(record: Any) -> str | None:

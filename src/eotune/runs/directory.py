@@ -84,23 +84,20 @@ class RunDirectory:
         """Refuse to go on with what another recipe, or other data, began; of a finished run, to take it for this one.
 
         Raises:
-            InputError: They differ.
+            InputError: They differ; in every process.
         """
-        file, described = self.path / "recipe.yaml", self.path / "data.json"
-        if not is_main() or not file.is_file():
-            return
-        if changed := recipe_differences(file.read_text(encoding="utf-8"), recipe):
-            raise InputError(
-                f"{self.path}: was begun with another recipe ({', '.join(changed[:5])})",
-                remedy=f"resume with {file}, or choose another --out",
-            )
-        before = read_json(described)["splits"] if described.is_file() else {}
-        now = data["splits"]
-        if other := [split for split in before if now.get(split, {}).get("sha256") != before[split]["sha256"]]:
-            raise InputError(
-                f"{self.path}: was begun with other data ({', '.join(other)})",
-                remedy="put the data back, or choose another --out",
-            )
+        problem: tuple[str, str] | None = None
+        file = self.path / "recipe.yaml"
+        if is_main() and file.is_file():
+            if changed := recipe_differences(file.read_text(encoding="utf-8"), recipe):
+                problem = (
+                    f"{self.path}: was begun with another recipe ({', '.join(changed[:5])})",
+                    f"resume with {file}, or choose another --out",
+                )
+            else:
+                problem = other_data(self.path, data["splits"])
+        if problem := from_main(problem):
+            raise InputError(problem[0], remedy=problem[1])
 
     def describe(self, *, recipe: str, environment: Any, data: Any) -> None:
         """Write recipe.yaml, environment.json and data.json."""
@@ -163,6 +160,24 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def is_finished(path: Path) -> bool:
     """Tell whether a run was brought to its end, on the splits that its metrics.json has."""
     return (path / FINISHED).is_file() and not (path / "checkpoints").exists()
+
+
+def other_data(path: Path, splits: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what is wrong, and the remedy, where a run was begun with other data; None where it was not, or none was.
+
+    Args:
+        path: Its directory.
+        splits: Those of data.json, as they are now; what is not among them is not compared.
+    """
+    file = path / "data.json"
+    before = read_json(file)["splits"] if file.is_file() else {}
+    other = [name for name in before if name in splits and before[name]["sha256"] != splits[name]["sha256"]]
+    if not other:
+        return None
+    return (
+        f"{path}: was begun with other data ({', '.join(other)}), or other libraries decoded its images",
+        "put the data back (environment.json has the versions), or choose another --out",
+    )
 
 
 def _withdraw(path: Path, *, keep_folder: bool) -> None:

@@ -42,17 +42,17 @@ class PeftFiles:
     Attributes:
         folders: Of the run, that peft loads; none unless the method is LoRA.
         beside: Names of the modules that trained along, and that peft leaves.
-        first_layer: For what bands the first layer was made, in words; empty where it is the pretrained model's own.
+        bands: Those that eotune's first layer and normalisation are for, in words; empty for plain RGB images.
     """
 
     folders: Sequence[str]
     beside: Sequence[str]
-    first_layer: str = ""
+    bands: str = ""
 
     @property
     def is_all(self) -> bool:
         """Whether peft on the pretrained model gives the run's embeddings."""
-        return bool(self.folders) and not self.beside and not self.first_layer
+        return bool(self.folders) and not self.beside and not self.bands
 
 
 def peft_folders(run: Path) -> list[str]:
@@ -72,10 +72,10 @@ def peft_files(run: Path) -> PeftFiles:
     weights = read_weights(run / ADAPTER / WEIGHTS)
     # A single number is the logit scale or its bias, on which embeddings do not depend.
     beside = {name.rpartition(".")[0] for name, tensor in weights.items() if tensor.numel() > 1}
-    return PeftFiles(folders, sorted(beside), _first_layer(run))
+    return PeftFiles(folders, sorted(beside), _bands(run))
 
 
-def _first_layer(run: Path) -> str:
+def _bands(run: Path) -> str:
     description = read_description(run)[1]
     if description.bands is not None:
         return f"the bands {', '.join(description.bands)}"
@@ -99,7 +99,7 @@ def peft_note(run: Path, files: PeftFiles) -> str:
         folder=files.folders[0],
         folders=" and ".join(f"`{folder}/`" for folder in files.folders),
         base=read_description(run)[1].encoder,
-        bands=f", its patch embedding made for {files.first_layer}" if files.first_layer else "",
+        bands=f", with eotune's first layer and normalisation for {files.bands}" if files.bands else "",
         run=run.name,
     )
     return note + (_BESIDE.format(modules=", ".join(files.beside), run=run.name) if files.beside else "")

@@ -19,16 +19,15 @@ from eotune.data.instructions import InstructionSource
 from eotune.encoders.sources import absolute_name
 from eotune.engines.base import Engine
 from eotune.engines.by_name import engine as engine_by_name
-from eotune.engines.shards import MANIFEST
 from eotune.runs.directory import recipe_differences
 from eotune.runs.run_files import REPORT
 from eotune.runs.select_report import write_selection_report
-from eotune.runs.step_clock import StepClock, read_seconds
+from eotune.runs.step_clock import StepClock
 from eotune.selection.config import SelectionConfig
 from eotune.selection.pipeline import Chosen, choose
 from eotune.selection.result import Reason
 from eotune.selection.samples import open_samples, source_checksums
-from eotune.selection.stages import SHARD_SIZE, Stages
+from eotune.selection.stages import SHARD_SIZE, Stages, begun_with
 
 CONFIG, SUMMARY, TABLE = "selection.yaml", "summary.json", "selection.parquet"
 XCOMPOSER = "xcomposer.json"
@@ -72,24 +71,24 @@ def select(
     for other in reuse:
         if not (other / CONFIG).is_file():
             raise InputError(f"{other}: holds no selection", remedy="name the --out of another `eotune select`")
-        if not (other / STAGES).is_dir():
-            say(f"warning: {other}: its {STAGES}/ was removed, so that nothing can be taken over")
     source, config = open_samples(config), _absolute(config)
     _refuse_outputs_over_input(source, out)
     with _opened(config, out, resume=resume):
         checksums = source_checksums(source.path)
         if (out / SUMMARY).is_file() and (found := _finished(source, out, checksums, xcomposer=xcomposer)):
             return found
-        begun = _begun(source, out, checksums)
+        for other in reuse:
+            if not (other / STAGES).is_dir():
+                say(f"warning: {other}: has no {STAGES}/, so that nothing can be taken over")
+        begun = begun_with(out / STAGES)
+        if begun is not None:
+            _refuse_changed(source, out, begun.checksums, checksums)
+            shard_size = begun.shard_size
         where = engine_by_name(engine, workers=workers) if isinstance(engine, str) else engine
         others = [other / STAGES for other in reuse]
-        stages = Stages(config, source, out / STAGES, where, begun or shard_size, others)
-        clock = StepClock(out / STAGES)
-        try:
-            chosen = choose(config, stages, clock)
-        finally:  # what it cost there counts, to compare totals
-            clock.add({step: part * read_seconds(other).get(step, 0.0)
-                       for step, (other, part) in stages.taken_over.items()})  # fmt: skip
+        stages = Stages(config, source, out / STAGES, where, shard_size, others)
+        clock = StepClock(out / STAGES, stages.taken_over)
+        chosen = choose(config, stages, clock)
         with clock("write"):
             files = _write(source, chosen, out, xcomposer=xcomposer)
         failures = list(stages.failures())
@@ -130,30 +129,16 @@ def _finished(
     summary: dict[str, Any] = read_json(out / SUMMARY)
     _refuse_changed(source, out, summary.get("checksums"), checksums)
     gone = [name for name in (TABLE, REPORT) if not (out / name).is_file()]
-    if gone:
+    if TABLE in gone or (gone and (out / STAGES).is_dir()):
         say(f"{out}: {' and '.join(gone)} is gone; the choice is made again")
         return None
     wanted = {**summary["files"], **({"xcomposer": XCOMPOSER} if xcomposer else {})}
     if any(not (out / name).exists() for name in wanted.values()):
         table = pq.read_table(out / TABLE, columns=["row", "kept"])
         rows = np.sort(table.filter(table["kept"])["row"].to_numpy())
-        summary["files"] = _write_subset(source, rows, out, xcomposer="xcomposer" in wanted)
+        summary["files"] = _write_subset(source, rows, out, xcomposer="xcomposer" in wanted, keep=True)
         write_json(out / SUMMARY, summary)
     return summary
-
-
-def _begun(source: InstructionSource, out: Path, checksums: dict[str, str]) -> int | None:
-    """Return the shard size of a selection that was begun; None where none was.
-
-    Raises:
-        InputError: The set has changed since.
-    """
-    manifest = out / STAGES / "samples" / MANIFEST
-    if not manifest.is_file():
-        return None
-    settings = read_json(manifest)["settings"]
-    _refuse_changed(source, out, settings["files"], checksums)
-    return int(settings["rows_per_shard"])
 
 
 def _refuse_changed(source: InstructionSource, out: Path, before: Any, now: dict[str, str]) -> None:
@@ -186,12 +171,15 @@ def _write(source: InstructionSource, chosen: Chosen, out: Path, *, xcomposer: b
     return _write_subset(source, np.sort(chosen.rows[result.kept]), out, xcomposer=xcomposer)
 
 
-def _write_subset(source: InstructionSource, rows: np.ndarray, out: Path, *, xcomposer: bool) -> dict[str, str]:
-    """Write the subset in all formats that are wanted; return the names of all files."""
+def _write_subset(
+    source: InstructionSource, rows: np.ndarray, out: Path, *, xcomposer: bool, keep: bool = False
+) -> dict[str, str]:
+    """Write the subset in all formats that are wanted, with ``keep`` those that are not there; return all names."""
     name = f"subset{source.path.suffix}"
-    if (out / name).is_dir():  # of a folder of files, left by a process that was interrupted after it
-        shutil.rmtree(out / name)
-    write_subset(source, rows, out / name)
+    if not (keep and (out / name).exists()):
+        if (out / name).is_dir():  # of a folder of files, left by a process that was interrupted after it
+            shutil.rmtree(out / name)
+        write_subset(source, rows, out / name)
     files = {"table": TABLE, "subset": name}
     try:
         write_json(out / "dataset_info.json", dataset_info(source, name, "subset"))
@@ -199,7 +187,8 @@ def _write_subset(source: InstructionSource, rows: np.ndarray, out: Path, *, xco
     except InputError:  # a layout that LLaMA-Factory does not read
         pass
     if xcomposer:
-        write_xcomposer(source, rows, out / XCOMPOSER)
+        if not (keep and (out / XCOMPOSER).exists()):
+            write_xcomposer(source, rows, out / XCOMPOSER)
         files["xcomposer"] = XCOMPOSER
     return files
 
@@ -242,7 +231,7 @@ def _opened(config: SelectionConfig, out: Path, *, resume: bool) -> Iterator[Non
         if file.is_file() and (changed := recipe_differences(file.read_text(encoding="utf-8"), text)):
             raise InputError(
                 f"{out}: was begun with other settings ({', '.join(changed[:5])})",
-                remedy=f"resume with those of {file}, or choose another --out with --reuse {out}",
+                remedy=f"resume with those of {file}, or choose another --out (with `eotune select --reuse {out}`)",
             )
         write_text(file, text)
         for torn in (out / STAGES).glob(".*"):  # of a process that was killed

@@ -1,6 +1,5 @@
 """A recipe that chooses what to train on, before it trains."""
 
-import posixpath
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from eotune.runs.recipe import Recipe
 from eotune.runs.select import STAGES, SUMMARY, select
 from eotune.runs.workshop import Workshop
 from eotune.selection.config import SelectionConfig
+from eotune.selection.samples import open_samples
 from eotune.tasks import instruct, retrieval
 from eotune.tasks.instruct import InstructConfig, InstructData
 from eotune.tasks.retrieval import CaptionData, RetrievalConfig
@@ -60,7 +60,7 @@ def selected(recipe: Recipe, out: Path, workshop: Workshop) -> Recipe:
         if share is not None:
             _write_held_out(config, folder / held)
     wait_for_all()
-    root = open_instructions(config.samples, images=config.images, split=config.split).root
+    root = open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids).root
     subset = folder / read_json(folder / SUMMARY)["files"]["subset"]
     files = {"train": subset} | ({} if share is None else {"validation": folder / held})
     splits = {split: train.model_copy(update={key: file, "images": root}) for split, file in files.items()}
@@ -80,19 +80,16 @@ def _held_out(train: CaptionData | InstructData, share: float, seed: int) -> tup
         InputError: The set cannot be read, or the share leaves a side without an image.
     """
     if isinstance(train, CaptionData):
-        images = [sample.image for sample in retrieval.hold_out(train.read(), share, seed)[1].samples]
-    else:
-        held = instruct.hold_out(train.read(), share, seed)[1]
-        images = [image.relative_to(held.root).as_posix() for image in held.images()]
-    return tuple(map(posixpath.normpath, images))
+        return tuple(sample.image for sample in retrieval.hold_out(train.read(), share, seed)[1].samples)
+    held = instruct.hold_out(train.read(), share, seed)[1]
+    return tuple(image.relative_to(held.root).as_posix() for image in held.images())
 
 
 def _write_held_out(config: SelectionConfig, file: Path) -> None:
     """Write the samples of the images that nothing was chosen from, unless they are there."""
     if file.exists():
         return
-    source = open_instructions(config.samples, images=config.images, split=config.split, ids=config.ids)
-    held = frozenset(config.without)
+    source, held = open_samples(config.model_copy(update={"without": ()})), open_samples(config).without
     samples = (one for one in source.samples() if isinstance(one, InstructionSample))
     write_subset(source, [one.row for one in samples if one.shows(held)], file)
 
@@ -106,4 +103,5 @@ def _choose(config: SelectionConfig, folder: Path, workshop: Workshop) -> None:
             shutil.copytree(made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(STAGES, ".*"))
     else:
         select(config, folder, resume=True, reuse=[*workshop.selections.values()])
-        workshop.selections[key] = folder  # not a copy, which has no stages to take over
+        if (folder / STAGES).is_dir():  # a copy has none to take over
+            workshop.selections[key] = folder

@@ -16,15 +16,18 @@ class StepClock:
 
     Args:
         folder: The stages'.
+        taken_over: From which folder of other stages, by step, and how much of what it computed, 0 to 1: what it cost
+            there counts, to compare totals.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, taken_over: Mapping[str, tuple[Path, float]]) -> None:
         self._folder = folder
+        self._taken_over = taken_over
         self._seconds = read_seconds(folder)
         if (folder / RUNNING).is_file():
             running = read_json(folder / RUNNING)
             last = max(file.stat().st_mtime for file in folder.rglob("*"))
-            self.add({running["step"]: max(last - running["since"], 0.0)})
+            self._add(running["step"], max(last - running["since"], 0.0))
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -41,14 +44,12 @@ class StepClock:
         try:
             yield
         finally:
-            self.add({step: time.perf_counter() - start})
+            other, part = self._taken_over.get(step, (None, 0.0))
+            there = 0.0 if other is None else part * read_seconds(other).get(step, 0.0)
+            self._add(step, time.perf_counter() - start + there)
 
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Add time to steps; none is running after it."""
-        if not seconds:
-            return
-        for step, more in seconds.items():
-            self._seconds[step] = round(self._seconds.get(step, 0.0) + more, 3)
+    def _add(self, step: str, seconds: float) -> None:
+        self._seconds[step] = round(self._seconds.get(step, 0.0) + seconds, 3)
         write_json(self._folder / SECONDS, self._seconds)
         (self._folder / RUNNING).unlink(missing_ok=True)
 

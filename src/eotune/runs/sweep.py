@@ -13,7 +13,7 @@ from eotune.core.files import held, read_json, write_json
 from eotune.core.progress import say
 from eotune.core.seeds import derive_seed
 from eotune.methods.by_name import create
-from eotune.runs.directory import is_finished, recipe_differences
+from eotune.runs.directory import is_finished, other_data, recipe_differences
 from eotune.runs.execute import check_machine, execute
 from eotune.runs.grid import Plan, Trial, text_of
 from eotune.runs.job import Job, job_of, open_job
@@ -40,15 +40,15 @@ def sweep(plan: Plan, out: Path, *, test: TestMode = "best", resume: bool = Fals
         resume: Continue an interrupted sweep, or add to a finished one: a grid may grow.
 
     Raises:
-        InputError: The data, a model or a method cannot be used, or the directory holds something else; nothing has
-            been written then.
+        InputError: The data, a model or a method cannot be used, the directory holds something else, or a trial that is
+            there had other data; nothing has been written then.
         InterruptedRunError: Stopped by a signal; ``resume`` continues.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("a sweep runs in one process", remedy="start it without torchrun or accelerate launch")
     described = _described(plan, out, resume=resume)
     workshop = Workshop()
-    _rehearse(plan, workshop)
+    _rehearse(plan, workshop, out)
     out.mkdir(parents=True, exist_ok=True)
     with held(out):
         write_json(out / DESCRIPTION, described)
@@ -98,7 +98,7 @@ def _described(plan: Plan, out: Path, *, resume: bool) -> dict[str, Any]:
     }
 
 
-def _rehearse(plan: Plan, workshop: Workshop) -> None:
+def _rehearse(plan: Plan, workshop: Workshop, out: Path) -> None:
     """Read all data, load every encoder and apply every method once, before hours are spent on the first trial.
 
     Raises:
@@ -107,6 +107,7 @@ def _rehearse(plan: Plan, workshop: Workshop) -> None:
     problems: list[str] = []
     seen = set()
     jobs: dict[str, Job[Any]] = {}
+    splits: dict[str, Mapping[str, Any]] = {}
 
     def attempt(concerns: object, action: Callable[..., None], *arguments: Any) -> None:
         if repr(concerns) in seen:
@@ -120,7 +121,8 @@ def _rehearse(plan: Plan, workshop: Workshop) -> None:
     for trial in _by_encoder(plan):
         recipe = trial.recipe
         key = repr((recipe.task, recipe.seed, recipe.encoder))
-        attempt(key, _read, recipe, workshop, jobs, key)
+        attempt(key, _read, recipe, workshop, jobs, splits, key)
+        attempt(trial.name, _refuse_other_data, out / TRIALS / trial.name, recipe, splits.get(key, {}))
         attempt((recipe.encoder, recipe.method), _apply, recipe, workshop, jobs.get(key))
         attempt(recipe.training, check_machine, recipe)
     problems = list(dict.fromkeys(problems))
@@ -135,10 +137,19 @@ def _by_encoder(plan: Plan) -> list[Trial]:
     return sorted(plan.trials, key=lambda trial: encoders.index(repr(trial.recipe.encoder)))
 
 
-def _read(recipe: Recipe, workshop: Workshop, jobs: dict[str, Job[Any]], key: str) -> None:
+def _read(
+    recipe: Recipe, workshop: Workshop, jobs: dict[str, Job[Any]], splits: dict[str, Mapping[str, Any]], key: str
+) -> None:
     job = open_job(recipe, workshop)
-    job.description()
+    splits[key] = job.description()["splits"]
     jobs[key] = job
+
+
+def _refuse_other_data(folder: Path, recipe: Recipe, splits: Mapping[str, Any]) -> None:
+    """Refuse a trial of other data; of one with a selection, which trains on a part, the other splits are compared."""
+    chosen = () if recipe.selection is None else ("train", "validation")
+    if problem := other_data(folder, {name: one for name, one in splits.items() if name not in chosen}):
+        raise InputError(problem[0], remedy=problem[1])
 
 
 def _apply(recipe: Recipe, workshop: Workshop, job: Job[Any] | None) -> None:
@@ -156,12 +167,15 @@ def _run(trial: Trial, out: Path, workshop: Workshop) -> None:
     if (folder / FAILED).is_file() or is_finished(folder):
         return
     reset_peak_memory()
+    begun = (folder / "recipe.yaml").is_file()
     try:
         with _memory_errors():
             execute(trial.recipe, folder, resume=True, splits=("validation",), workshop=workshop)
     except InterruptedRunError:
         raise
     except EotuneError as error:
+        if begun and isinstance(error, InputError):  # what was begun can go on when its input is put back
+            raise
         say(f"{trial.name} failed: {error}")
         write_json(folder / FAILED, {"reason": str(error)})
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -15,7 +15,7 @@ from eotune.core.files import read_json, replaced, write_json
 from eotune.core.progress import say
 from eotune.data.instructions import InstructionSource
 from eotune.engines.base import Engine, WorkerClass
-from eotune.engines.shards import read_columns, row_failures
+from eotune.engines.shards import MANIFEST, read_columns, row_failures
 from eotune.engines.stages import Stage, StageResult, map_shards, take_over, usable, write_rows
 from eotune.methods.adapted import model_mark
 from eotune.selection.clusters import SAMPLE, Separation, assign, choose_k, fit_centres, possible_clusters, sample_rows
@@ -305,6 +305,23 @@ class Stages:
     def _part(self, which: np.ndarray) -> Iterator[pa.Table]:
         for table in read_columns(self.folder / "samples", ["id", "position", "images", "text", "words"]):
             yield table.filter(pa.array(which[table["position"].to_numpy()]))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a folder of stages was begun with: the set's checksums, and records a shard."""
+
+    checksums: Mapping[str, str]
+    shard_size: int
+
+
+def begun_with(folder: Path) -> Begun | None:
+    """Return what a folder of stages was begun with; None where none was."""
+    manifest = folder / "samples" / MANIFEST
+    if not manifest.is_file():
+        return None
+    settings = read_json(manifest)["settings"]
+    return Begun(settings["files"], settings["rows_per_shard"])
 
 
 def score_config(config: SelectionConfig, source: InstructionSource, column: str) -> ScoreConfig:

@@ -15,6 +15,8 @@ from eotune.data.labelled import LabelledSet, read_labelled
 from eotune.data.long_tail import GroupRule, class_groups, long_tail_subset
 from eotune.data.splits import hold_out_groups
 
+_LISTED = 10  # classes that an error names
+
 
 class LabelledData(Config):
     """Where labelled images are.
@@ -180,10 +182,12 @@ def _held_out(labelled: LabelledSet, amount: float, seed: int) -> tuple[Labelled
 def _too_few(labelled: LabelledSet, wanted: np.ndarray) -> InputError:
     """Return the refusal that names all classes of which no image would be left."""
     counts = labelled.counts()
-    listing = ", ".join(f"{shown(labelled.classes[at])} ({counts[at]})" for at in np.flatnonzero(wanted >= counts))
-    fewer = "hold out fewer, or " if (counts > 1)[wanted >= counts].all() else ""
+    few = np.flatnonzero(wanted >= counts)
+    listing = ", ".join(f"{wanted[at]} of {shown(labelled.classes[at])} ({counts[at]})" for at in few[:_LISTED])
+    more = f" and {len(few) - _LISTED} more" if len(few) > _LISTED else ""
+    fewer = "hold out fewer, or " if (counts[few] > 1).all() else ""
     return InputError(
-        f"{labelled.source}: too few images to hold out {wanted[wanted >= counts].max()} of each class: {listing}",
+        f"{labelled.source}: too few images to hold out {listing}{more}",
         remedy=f"{fewer}give a set of its own, more images, or leave these classes out",
     )
 
