@@ -15,10 +15,10 @@ def kill_runs():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # five processes that import torch
+@pytest.mark.timeout(900)  # three processes that import torch
 def test_a_run_that_is_killed_ends_as_an_undisturbed_one(kill_runs, tmp_path, capsys):
-    assert kill_runs.trial(tmp_path, kills=3, seed=1, steps=49) == []
-    assert "3 kills of" in capsys.readouterr().out
+    assert kill_runs.trial(tmp_path, kills=1, seed=1, steps=49) == []
+    assert "1 kills of" in capsys.readouterr().out
 
 
 def test_the_plan_has_every_kind_and_its_ends_last(kill_runs):

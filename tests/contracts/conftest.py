@@ -3,7 +3,7 @@
 CLIP (pre-LN, causal), ViT with BERT (post-LN), and as image encoders a ViT and CLIP's image side.
 """
 
-import copy
+import pickle
 
 import pytest
 import torch
@@ -134,18 +134,19 @@ def composed_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pretrained(clip_directory, composed_directory):
     write_json(composed_directory / "vision" / "preprocessor_config.json", VIT_PREPROCESSING)
-    return {
+    families = {
         "clip": encoders.load(f"hf:{clip_directory}"),
         "composed": encoders.load(f"composed:{composed_directory}"),
         "vit": encoders.load_image(f"hf:{composed_directory}/vision"),
         "projected": encoders.load_image(f"hf:{clip_directory}#projected"),
     }
+    return {name: pickle.dumps(encoder) for name, encoder in families.items()}
 
 
 @pytest.fixture
 def load(request, pretrained):
     """Return a function that gives a fresh encoder of the family in ``request.param``."""
-    return lambda: copy.deepcopy(pretrained[request.param])
+    return lambda: pickle.loads(pretrained[request.param])
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_commands_exist_with_their_options(page):
     import importlib
 
     for block in blocks(page, "sh"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] != ["eotune"]:
                 continue

@@ -297,7 +297,7 @@ def test_the_plan_knows_what_is_left_on_disk(scenes, tmp_path, settings):
     known = np.unique(scenes.read_text().replace('"', " ").split())
     random = np.random.default_rng(0)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "0.png")
-    for name, count in (("set.jsonl", 600), ("targets.jsonl", 1500)):
+    for name, count in (("set.jsonl", 300), ("targets.jsonl", 700)):
         words = [" ".join(random.choice(known, size=60)) for _ in range(count)]
         rows = [{"id": f"r{n}", "image": "0.png", "question": one, "answer": "yes"} for n, one in enumerate(words)]
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -93,8 +93,8 @@ def test_a_sweep_that_is_stopped_again_and_again_ends_at_the_same_tables(swept, 
 
     monkeypatch.setattr(Path, "replace", replace)
     plan, stops = make_plan(recipe), 0
-    while True:  # stopped in front of the first write, then of the second of what is left, of the third, ...
-        writes[0] = stops + 1
+    while True:  # stopped in front of the first write, then of the third of what is left, of the fifth, ...
+        writes[0] = 2 * stops + 1
         try:
             sweep(plan, out, test="all", resume=True)
         except Killed:

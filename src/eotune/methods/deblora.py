@@ -23,8 +23,6 @@ from eotune.clustering.debias import (
     debiased_centres,
     tail_weights,
 )
-from eotune.clustering.density import dbscan, hdbscan
-from eotune.clustering.size_constrained import SizeConstrainedKMeans
 from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed
 from eotune.encoders.base import Encoder
@@ -181,6 +179,10 @@ class Method(lora.Method):
 
     def _clusters(self, values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the cluster of each sample, -1 for noise, and the centres of the clusters."""
+        # They import scikit-learn, a second of every command's start.
+        from eotune.clustering.density import dbscan, hdbscan
+        from eotune.clustering.size_constrained import SizeConstrainedKMeans
+
         config = self.config
         scaled = values / np.maximum(values.std(axis=0), 1e-6) if config.standardise else values
         if config.clustering == "kmeans":

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import davies_bouldin_score, silhouette_score
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import derive_seed, generator
@@ -60,6 +58,8 @@ def fit_centres(sample: Floats, k: int, *, seed: int, batch_size: int = 4096) ->
         >>> sorted(fit_centres(np.array([[0.0], [0.0], [5.0]], np.float32), 2, seed=0).ravel().tolist())
         [0.0, 5.0]
     """
+    from sklearn.cluster import MiniBatchKMeans  # a second of every command's start
+
     sample = read_rows(sample, slice(None))
     if not 1 <= k <= len(sample):
         raise InputError(f"{k} clusters need at least as many samples; got {len(sample)}", remedy="ask for fewer")
@@ -174,6 +174,8 @@ def choose_k(sample: Floats, candidates: Sequence[int], *, seed: int) -> tuple[l
 
 
 def _separation(sample: Floats, scored: Floats, k: int, seed: int) -> Separation:
+    from sklearn.metrics import davies_bouldin_score, silhouette_score  # as above
+
     labels = nearest_centres(scored, fit_centres(sample, k, seed=seed))[0]
     if not 2 <= len(np.unique(labels)) < len(scored):
         return Separation(k, float("nan"), float("nan"))

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 
 from eotune.core.errors import InputError
 from eotune.core.seeds import generator
@@ -276,6 +275,8 @@ class _Cells:
     """
 
     def __init__(self, sample: Floats, n: int, radius: float) -> None:
+        from sklearn.cluster import MiniBatchKMeans  # a second of every command's start
+
         count = min(max(min(_CELLS, -(-n // _CELL)), n // _LARGE_CELL), len(sample))
         model = MiniBatchKMeans(count, n_init=1, init="random", batch_size=1024, max_iter=5, random_state=0).fit(sample)
         self.centres: Floats = model.cluster_centers_.astype(np.float32)

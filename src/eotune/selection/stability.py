@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from eotune.core.errors import InputError
 
@@ -42,6 +41,8 @@ def stability(scores: Mapping[str, ArrayLike], *, keep: float) -> Stability:
         >>> result.spearman[0, 1].round(3), result.overlap[0, 1]
         (np.float64(0.5), np.float64(0.0))
     """
+    from scipy.stats import rankdata  # a second of every command's start
+
     columns = [np.asarray(column, np.float64) for column in scores.values()]
     lengths = {column.shape for column in columns}
     if len(lengths) != 1 or len(next(iter(lengths))) != 1:
