@@ -86,7 +86,11 @@ def test_missing_empty_and_foreign_files(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "short.tif").write_bytes(b"II*\0\x08")
+    for suffix in ("png", "tif"):
+        (tmp_path / f"link.{suffix}").symlink_to("gone")
     for path, message in (
+        (tmp_path / "link.png", "is a link to nothing"),
+        (tmp_path / "link.tif", "is a link to nothing"),
         (tmp_path / "gone.png", "no such image"),
         (tmp_path / "gone.tif", "no such image"),
         (tmp_path / "empty.png", r"the image is empty \(0 bytes\)"),

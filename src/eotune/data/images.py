@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from eotune.core.errors import InputError
 from eotune.data.bands import BandConfig, to_rgb
-from eotune.data.rasters import ignoring, load_bands, raster_driver, read_bands
+from eotune.data.rasters import ignoring, load_bands, missing, raster_driver, read_bands
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "BandConfig", "read_bands", "read_image"]
 
@@ -84,7 +84,7 @@ def _read_plain(path: Path, max_side: int | None) -> np.ndarray | None:
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: no such image", remedy="check the path") from None
+        raise missing(path) from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}", remedy="cut it into tiles, or store it as GeoTIFF") from None
     except Exception as error:  # damaged files make decoders raise almost anything

@@ -340,8 +340,15 @@ def _physical(data: Any, config: BandConfig, scales: np.ndarray | None, offsets:
     return values
 
 
+def missing(path: Path) -> InputError:
+    """Return what is wrong with an image that is not there."""
+    if path.is_symlink():
+        return InputError(f"{path}: is a link to nothing", remedy="mend it, or remove it")
+    return InputError(f"{path}: no such image", remedy="check the path")
+
+
 def _unreadable(path: Path, error: BaseException) -> InputError:
     if not path.exists():
-        return InputError(f"{path}: no such image", remedy="check the path")
+        return missing(path)
     reason = str(error.__cause__ or error).removeprefix(f"'{path}' ")
     return InputError(f"{path}: cannot be read as an image ({reason})", remedy="copy it again, or remove it")
