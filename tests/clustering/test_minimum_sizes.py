@@ -4,6 +4,8 @@ from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, kron
 
 from eotune.clustering.minimum_sizes import assign, assign_with_minimum_sizes
+from eotune.clustering.price_steps import balance
+from eotune.clustering.shortest_paths import imbalance
 from eotune.core.errors import InputError
 
 
@@ -66,6 +68,35 @@ def test_thousands_of_points_enter_by_windows_and_the_prices_prove_the_optimum(d
     assert (np.bincount(labels, minlength=6) >= sizes).all()
     dual = (costs - prices[:, None]).min(axis=0).sum(dtype=np.float64) + sizes @ prices
     assert total(costs.astype(np.float64), labels) == pytest.approx(dual, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_groups_far_apart_and_sizes_nearly_equal(seed):
+    """Between the groups lie no points, so a price has to cross what no density near it tells of."""
+    random = np.random.default_rng(seed)
+    k, n = 12, 20_000
+    shares = np.arange(1, 31) ** -2.0
+    groups = random.choice(30, n, p=shares / shares.sum())
+    points = random.standard_normal((n, 16)) + 5 * random.standard_normal((30, 16))[groups]
+    costs = ((points - points[random.choice(n, k, replace=False), None]) ** 2).sum(axis=2)
+    costs, sizes = costs.astype(np.float32 if seed % 2 else np.float64), np.full(k, n // k)
+    labels, prices = assign(costs, sizes, sample=(4096, 16384, n)[seed % 3])
+    assert (np.bincount(labels, minlength=k) >= sizes).all()
+    dual = (costs - prices[:, None]).min(axis=0).sum(dtype=np.float64) + sizes @ prices
+    assert total(costs.astype(np.float64), labels) == pytest.approx(dual, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_newton_steps_leave_a_few_points_misplaced(seed):
+    random = np.random.default_rng(seed)
+    k, n = 8, 5000
+    points = random.standard_normal((n, 6)) + 4 * random.standard_normal((20, 6))[random.integers(0, 20, n)]
+    costs = ((points - points[:k, None]) ** 2).sum(axis=2)
+    sizes, apart = np.full(k, n // (k + seed)), np.full(k, np.inf)
+    prices = balance(costs, np.zeros(k, np.int64), sizes, np.zeros(k), -apart, apart)
+    counts = np.bincount((costs - prices[:, None]).argmin(axis=0), minlength=k)
+    assert np.abs(imbalance(counts, sizes, prices)).sum() <= 4 * k
+    assert prices.min() >= 0
 
 
 def test_equal_points_are_spread_over_equal_centres():

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eotune.clustering.price_steps import balance
+from eotune.clustering.reduced_costs import best_two, rounding
 from eotune.clustering.shortest_paths import imbalance, repair
 from eotune.core.errors import InputError
 
 Floats = NDArray[np.floating]
 
-_CHUNK = 16384  # points whose rows of a few clusters stay in the second-level cache
 _SAMPLE = 16384  # points that rooms, and prices far off, are estimated from; fewer than these all enter the window
 _WINDOWS = 8  # after as many, all points enter
 
@@ -74,34 +74,36 @@ def assign(
     k, n = costs.shape
     prices = np.zeros(k) if prices is None else np.maximum(prices, 0.0)
     room = np.zeros(k)
-    sampled = False
+    whole, sampled = np.full(k, np.inf), False
     for cut in range(_WINDOWS + 1):
-        labels = _best_two(costs, prices)[0]
+        labels = best_two(costs, prices)[0]
         counts = np.bincount(labels, minlength=k)
         excess = imbalance(counts, sizes, prices)
         if not excess.any():
             break
         if n <= sample or cut == _WINDOWS:
-            near, room = np.arange(n), np.full(k, np.inf)
+            near, room = np.arange(n), whole
         else:
             part = np.ascontiguousarray(costs[:, :: n // sample])
             if not sampled and np.abs(excess).sum() > n / 64:  # far off
                 sampled = True
                 prices = assign(part, sizes * part.shape[1] // n, prices, sample=part.shape[1])[1]
-                labels = _best_two(costs, prices)[0]
-                counts = np.bincount(labels, minlength=k)
-                excess = imbalance(counts, sizes, prices)
+                continue
             room = np.maximum(_room(part, prices, np.abs(excess) / n), room)
             near = _window(costs, prices, labels, room)
-        inside = np.ascontiguousarray(costs.take(near, axis=1).T, dtype=np.float64)
+            if 2 * len(near) > n and cut < 2:
+                # Limits to the prices cost more than the other points. Closer by, a window is cut again.
+                prices, room = balance(costs, np.zeros(k, np.int64), sizes, prices, -whole, whole), np.zeros(k)
+                continue
+        inside = costs if len(near) == n else costs.take(near, axis=1)
         fixed = counts - np.bincount(labels[near], minlength=k)
         lower, upper = prices - room, prices + room
         prices = balance(inside, fixed, sizes, prices, lower, upper)
-        moved, prices, tight = repair(inside, fixed, sizes, prices, lower, upper)
+        moved, prices, tight = repair(inside.T.astype(np.float64, order="C"), fixed, sizes, prices, lower, upper)
         if not tight.any():
             labels[near] = moved
             break
-        room = np.where(tight, 4, 1) * room
+        room = np.where(tight, 16, 1) * room
     return labels.astype(np.int64), prices
 
 
@@ -121,11 +123,12 @@ def _room(part: Floats, prices: NDArray[np.float64], shares: NDArray[np.float64]
     gaps = reduced.min(axis=1)
     room = np.empty(k)
     for cluster in range(k):
-        rank = int(m * (1 / (64 * k) + 2 * shares[cluster]))
+        rank = int(m * (1 / (256 * k) + 2 * shares[cluster]))
         joining, leaving = reduced[labels != cluster, cluster], gaps[labels == cluster]
         ranks = [(side, min(rank, len(side) - 1)) for side in (joining, leaving) if len(side)]
         room[cluster] = max(np.partition(side, at)[at] for side, at in ranks)
-    return room
+    # Of a cluster that lies apart and has its size, no price moves as a rule.
+    return np.where(shares > 0, room, np.minimum(room, 4 * np.median(room)))
 
 
 def _window(
@@ -135,36 +138,7 @@ def _window(
 
     A point in u stays for certain where ``c_v - p_v - room_v >= c_u - p_u + room_u`` for every other v.
     """
-    winners, best, second = _best_two(costs, prices + room)
-    # Reduced costs carry the rounding of the costs' type; within the window everything is computed in float64.
-    rounding = 8 * np.finfo(costs.dtype).eps * (max(costs.max(), -costs.min()) + np.max(prices + room))
+    winners, best, second = best_two(costs, prices + room)
+    rounded = rounding(costs, prices + room)
     second -= best
-    return np.flatnonzero((winners != labels) | (second <= (2 * room + rounding).astype(costs.dtype)[labels]))
-
-
-def _best_two(costs: Floats, prices: NDArray[np.float64]) -> tuple[NDArray[np.unsignedinteger], Floats, Floats]:
-    """Return the cluster of the least reduced cost of every point, that cost, and the second least.
-
-    Row by row in chunks: NumPy's argmin along either axis takes twice as long and gives no second best.
-    """
-    k, n = costs.shape
-    rows = prices.astype(costs.dtype)
-    labels = np.zeros(n, np.min_scalar_type(k - 1))
-    bests, seconds = np.empty(n, costs.dtype), np.empty(n, costs.dtype)
-    for start in range(0, n, _CHUNK):
-        part, label = costs[:, start : start + _CHUNK], labels[start : start + _CHUNK]
-        best, second = bests[start : start + _CHUNK], seconds[start : start + _CHUNK]
-        np.subtract(part[0], rows[0], out=best)
-        second.fill(np.inf)
-        row, worse = np.empty_like(best), np.empty_like(best)
-        less, winner = np.empty(best.shape, bool), np.empty_like(label)
-        for cluster in range(1, k):
-            np.subtract(part[cluster], rows[cluster], out=row)
-            np.less(row, best, out=less)
-            # Clusters come in rising order, so the larger number is the later winner: no masked write is needed.
-            np.multiply(less, labels.dtype.type(cluster), out=winner)
-            np.maximum(label, winner, out=label)
-            np.maximum(best, row, out=worse)
-            np.minimum(second, worse, out=second)
-            np.minimum(best, row, out=best)
-    return labels, bests, seconds
+    return np.flatnonzero((winners != labels) | (second <= (2 * room + rounded).astype(costs.dtype)[labels]))

@@ -128,7 +128,6 @@ class _Members:
         self._columns: list[Floats] = []  # (k, members and free room): regrets of moving each member to each cluster
         self._points: list[Integers] = []
         self._filled: list[int] = []
-        self._column_of = np.empty(len(labels), dtype=np.int64)
         for cluster in range(k):
             points = np.flatnonzero(labels == cluster)
             room = len(points) + len(points) // 4 + 16
@@ -138,7 +137,6 @@ class _Members:
             self._columns.append(columns)
             self._points.append(np.concatenate([points, np.zeros(room - len(points), dtype=np.int64)]))
             self._filled.append(len(points))
-            self._column_of[points] = np.arange(len(points))
             self._search(cluster, range(k))
 
     def move(self, source: int, end: int) -> None:
