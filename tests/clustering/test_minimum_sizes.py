@@ -104,6 +104,16 @@ def test_equal_points_are_spread_over_equal_centres():
     assert np.bincount(labels).tolist() == [5, 5, 5, 5]
 
 
+@pytest.mark.parametrize("size", [1e-36, 1e-20, 1, 1e18, 1e30])
+@pytest.mark.parametrize("k", [1, 5])
+def test_costs_of_any_size_and_a_guess_far_off(k, size):
+    costs = (np.random.default_rng(0).random((k, 2000)) * size).astype(np.float32)
+    for guess in (None, np.arange(1.0, k + 1), size * np.arange(1.0, k + 1)):
+        labels, prices = assign_with_minimum_sizes(costs, np.full(k, 2000 // k), guess)
+        assert np.bincount(labels).tolist() == [2000 // k] * k
+        assert np.isfinite(prices).all()
+
+
 def test_more_than_256_clusters():
     costs = np.abs(np.arange(300.0)[:, None] - np.arange(0, 300, 0.5))
     labels, _ = assign_with_minimum_sizes(costs, np.full(300, 2))

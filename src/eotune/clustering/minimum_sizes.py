@@ -72,7 +72,7 @@ def assign(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Do as `assign_with_minimum_sizes` without checks; ``sample`` is the number of points for estimates."""
     k, n = costs.shape
-    prices = np.zeros(k) if prices is None else np.maximum(prices, 0.0)
+    prices = np.zeros(k) if prices is None or k == 1 else np.maximum(prices, 0.0)
     room = np.zeros(k)
     whole, sampled = np.full(k, np.inf), False
     for cut in range(_WINDOWS + 1):
