@@ -145,6 +145,35 @@ def test_cases_change_several_settings_at_once(write):
     assert [trial.name for trial in chosen.trials] == ["case-hard_seed-0"]
 
 
+def test_an_override_of_a_part_reaches_a_case_that_sets_the_whole(write):
+    cases = {"small": {"method": {"name": "lora", "rank": 2}}, "plain": {"method": {"name": "lora"}}}
+    plan = make_plan(write(sweep={"cases": cases}), overrides=["method.dropout=0.1", "method.rank=16"])
+    assert [trial.recipe.method for trial in plan.trials] == 2 * [{"name": "lora", "rank": 16, "dropout": 0.1}]
+    ranks = make_plan(write(sweep={"cases": cases}), ["method.rank=3,4"], overrides=["method.dropout=0.1"])
+    assert [trial.recipe.method["rank"] for trial in ranks.trials] == [3, 4, 3, 4]
+    assert {trial.recipe.method["dropout"] for trial in ranks.trials} == {0.1}
+
+
+def test_an_override_gives_way_to_a_case_of_the_same_key(write):
+    cases = {"gentle": {"training.learning_rate": 1e-5}, "plain": {}}
+    plan = make_plan(write(sweep={"cases": cases}), overrides=["training.learning_rate=1e-3"])
+    assert [trial.recipe.training.learning_rate for trial in plan.trials] == [1e-5, 1e-3]
+
+
+@pytest.mark.parametrize(
+    ("cases", "grid", "override"),
+    [
+        ({}, ["training.epochs=1,2"], "training.epochs=3"),
+        ({}, ["method={name: lora},{name: heads}"], "method={name: harma}"),
+        ({"one": {"training.epochs": 1}, "two": {"training.epochs": 2}}, [], "training.epochs=3"),
+        ({"one": {"method": {"name": "lora"}}}, ["method.rank=2,4"], "method.rank=8"),
+    ],
+)
+def test_an_override_that_reaches_no_trial_is_refused(write, cases, grid, override):
+    with pytest.raises(InputError, match=rf"--set {override.partition('=')[0]}: every trial has its own"):
+        make_plan(write(sweep={"cases": cases}), grid, overrides=[override])
+
+
 @pytest.mark.parametrize("grid", ["case=easy,hardd", "case={easy: 1}", "case=1"])
 def test_a_case_that_is_not_written_is_refused(write, grid):
     with pytest.raises(InputError, match="unknown case .*Known: easy, hard"):

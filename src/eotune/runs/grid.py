@@ -16,7 +16,7 @@ from pydantic import Field
 from eotune.core.config import Config, parse, problems_error
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import unknown_name
-from eotune.runs.recipe import SWEEP, Recipe, parse_recipe, read_values, recipe_problems, set_value
+from eotune.runs.recipe import SWEEP, Recipe, parse_recipe, read_values, recipe_problems, set_value, with_overrides
 
 _CASE = "case"
 _LONGEST = 100  # characters of a point's name; file systems take 255 for a name
@@ -100,10 +100,11 @@ def make_plan(recipe: Path, grid: Sequence[str] = (), seeds: str | None = None, 
         recipe: YAML file; its ``sweep`` section, where it has one, is a :class:`SweepSection`.
         grid: ``KEY=V,V,...`` for each setting that varies; takes the place of the section's values of that key.
         seeds: ``S,S,...``; those of the section, or else the recipe's own seed, where not given.
-        overrides: ``KEY=VALUE`` for all trials.
+        overrides: ``KEY=VALUE`` for all trials: below a key that a case or the grid sets, on top of what it sets
+            there; of the same key, only where it does not.
 
     Raises:
-        InputError: Anything is wrong with any trial; all errors are in one message.
+        InputError: Anything is wrong with any trial; all errors are in one message. Or an override reaches no trial.
     """
     values = read_values(recipe, overrides)
     section = _section(values.pop(SWEEP, {}), str(recipe))
@@ -114,11 +115,14 @@ def make_plan(recipe: Path, grid: Sequence[str] = (), seeds: str | None = None, 
     if not axes and seeds is None and section.seeds is None:
         raise InputError("nothing to sweep over", remedy="give --grid KEY=V,V or --seeds 0,1,2")
     points = [dict(zip((axis.key for axis in axes), chosen, strict=True)) for chosen in _combinations(axes)]
+    varied = [dict(_spelt_out(point, section.cases)) for point in points]
+    _check_overrides(overrides, varied)
     settings = []
-    for point in points:
+    for changes in varied:
         settings.append(copy.deepcopy(values))
-        for key, value in _spelt_out(point, section.cases):
+        for key, value in changes.items():
             set_value(settings[-1], key, copy.deepcopy(value))
+        with_overrides(settings[-1], [one for one in overrides if _goes_on_top(one, changes)])
     problems = list(dict.fromkeys(problem for one in settings for problem in recipe_problems(one)))
     if problems:
         raise problems_error(problems, source=f"{recipe} with --grid {' --grid '.join(grid)}" if grid else str(recipe))
@@ -263,6 +267,26 @@ def _spelt_out(point: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]])
     """Yield the settings of a grid point; those of its case come first."""
     for key, value in point.items():
         yield from cases[value].items() if cases and key == _CASE else [(key, value)]
+
+
+def _check_overrides(overrides: Sequence[str], varied: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse an override that every trial replaces: who gives one expects it to tell."""
+    for one in overrides:
+        key = one.partition("=")[0]
+        if all(_within(key, changes) and not _goes_on_top(one, changes) for changes in varied):
+            raise InputError(
+                f"--set {key}: every trial has its own, from the grid or its case", remedy="leave one of the two out"
+            )
+
+
+def _goes_on_top(override: str, changes: Mapping[str, Any]) -> bool:
+    """Return whether an override sets a part of what a trial sets whole: ``method.rank`` of ``method``."""
+    key = override.partition("=")[0]
+    return _within(key, changes) and not any(_within(changed, (key,)) for changed in changes)
+
+
+def _within(key: str, others: Iterable[str]) -> bool:
+    return any(key == other or key.startswith(f"{other}.") for other in others)
 
 
 def _combinations(axes: Sequence[Axis]) -> Iterable[tuple[Any, ...]]:
