@@ -120,7 +120,7 @@ def main() -> None:
         ("points", 200_000),
         ("clusters", 32),
         ("steps", 10),
-        ("rounds", 3),
+        ("rounds", 7),
         ("peer-points", 200_000),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)

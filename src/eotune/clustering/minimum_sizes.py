@@ -99,7 +99,7 @@ def assign(
         fixed = counts - np.bincount(labels[near], minlength=k)
         lower, upper = prices - room, prices + room
         prices = balance(inside, fixed, sizes, prices, lower, upper)
-        moved, prices, tight = repair(inside.T.astype(np.float64, order="C"), fixed, sizes, prices, lower, upper)
+        moved, prices, tight = repair(inside, fixed, sizes, prices, lower, upper)
         if not tight.any():
             labels[near] = moved
             break
@@ -116,15 +116,13 @@ def _room(part: Floats, prices: NDArray[np.float64], shares: NDArray[np.float64]
         shares: ``(k,)`` share of all points that a cluster has too many or too few.
     """
     k, m = part.shape
-    reduced = part.T - prices
-    labels, rows = reduced.argmin(axis=1), np.arange(m)
-    reduced -= reduced[rows, labels, None]
-    reduced[rows, labels] = np.inf
-    gaps = reduced.min(axis=1)
+    labels, best, second = best_two(part, prices)
+    rows, gaps = prices.astype(part.dtype), second - best
     room = np.empty(k)
     for cluster in range(k):
         rank = int(m * (1 / (256 * k) + 2 * shares[cluster]))
-        joining, leaving = reduced[labels != cluster, cluster], gaps[labels == cluster]
+        inside = labels == cluster
+        joining, leaving = (part[cluster] - rows[cluster] - best)[~inside], gaps[inside]
         ranks = [(side, min(rank, len(side) - 1)) for side in (joining, leaving) if len(side)]
         room[cluster] = max(np.partition(side, at)[at] for side, at in ranks)
     # Of a cluster that lies apart and has its size, no price moves as a rule.
@@ -139,6 +137,6 @@ def _window(
     A point in u stays for certain where ``c_v - p_v - room_v >= c_u - p_u + room_u`` for every other v.
     """
     winners, best, second = best_two(costs, prices + room)
-    rounded = rounding(costs, prices + room)
+    rounded = rounding(best, second, prices + room)
     second -= best
     return np.flatnonzero((winners != labels) | (second <= (2 * room + rounded).astype(costs.dtype)[labels]))

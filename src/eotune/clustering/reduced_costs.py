@@ -40,6 +40,7 @@ def best_two(costs: Floats, prices: NDArray[np.float64]) -> tuple[NDArray[np.uns
     return labels, bests, seconds
 
 
-def rounding(costs: Floats, prices: NDArray[np.float64]) -> float:
-    """Return by how much a difference of two reduced costs may be off in the type of the costs."""
-    return float(8 * np.finfo(costs.dtype).eps * (max(costs.max(), -costs.min()) + np.max(prices)))
+def rounding(best: Floats, second: Floats, prices: NDArray[np.float64]) -> float:
+    """Return by how much the difference of the two least reduced costs may be off in their type."""
+    largest = max(float(second.max()), -float(best.min())) + 2 * float(np.max(prices))
+    return 8 * float(np.finfo(best.dtype).eps) * largest

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from eotune.clustering.reduced_costs import best_two
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -27,12 +29,12 @@ def imbalance(counts: Integers, sizes: Integers, prices: Floats) -> Integers:
 
 
 def repair(
-    costs: Floats, fixed: Integers, sizes: Integers, prices: Floats, lower: Floats, upper: Floats
+    costs: NDArray[np.floating], fixed: Integers, sizes: Integers, prices: Floats, lower: Floats, upper: Floats
 ) -> tuple[Integers, Floats, NDArray[np.bool_]]:
     """Move points until every cluster has its size at the least cost.
 
     Args:
-        costs: ``(a, k)`` of the points that may move.
+        costs: ``(k, a)`` of the points that may move.
         fixed: ``(k,)`` other points by cluster.
         sizes: ``(k,)`` least sizes.
         prices: ``(k,)`` prices to begin with.
@@ -43,8 +45,9 @@ def repair(
         ``(a,)`` labels, ``(k,)`` prices, and ``(k,)`` the clusters whose price would have had to pass its limit: where
         there are any, the sizes are not yet met, and the prices are those reached.
     """
-    k = costs.shape[1]
-    members = _Members(costs, (costs - prices).argmin(axis=1))
+    k = len(costs)
+    exact = costs.astype(np.float64)
+    members = _Members(exact, best_two(exact, prices)[0].astype(np.int64))
     counts = fixed + np.bincount(members.labels, minlength=k)
     excess = np.append(imbalance(counts, sizes, prices), 0)
     excess[k] = -excess.sum()
@@ -122,9 +125,9 @@ class _Members:
     def __init__(self, costs: Floats, labels: Integers) -> None:
         self._costs = costs
         self.labels = labels
-        k = costs.shape[1]
-        self.regrets = np.full((k, k), np.inf)
-        self._cheapest = np.full((k, k), -1)  # the column of that point in _columns[u]
+        k = len(costs)
+        self.regrets = np.empty((k, k))
+        self._cheapest = np.empty((k, k), np.int64)  # the column of that point in _columns[u]
         self._columns: list[Floats] = []  # (k, members and free room): regrets of moving each member to each cluster
         self._points: list[Integers] = []
         self._filled: list[int] = []
@@ -132,12 +135,13 @@ class _Members:
             points = np.flatnonzero(labels == cluster)
             room = len(points) + len(points) // 4 + 16
             columns = np.full((k, room), np.inf)
-            columns[:, : len(points)] = (costs[points] - costs[points, cluster, None]).T
+            np.subtract(costs.take(points, axis=1), costs[cluster, points], out=columns[:, : len(points)])
             columns[cluster] = np.inf
             self._columns.append(columns)
             self._points.append(np.concatenate([points, np.zeros(room - len(points), dtype=np.int64)]))
             self._filled.append(len(points))
-            self._search(cluster, range(k))
+            self._cheapest[cluster] = columns.argmin(axis=1)
+            self.regrets[cluster] = columns[np.arange(k), self._cheapest[cluster]]
 
     def move(self, source: int, end: int) -> None:
         """Move the cheapest point of ``source`` for ``end`` there."""
@@ -147,7 +151,7 @@ class _Members:
         self._search(source, np.flatnonzero(self._cheapest[source] == column))
         self._add(int(point), end)
 
-    def _search(self, cluster: int, ends: "range | Integers") -> None:
+    def _search(self, cluster: int, ends: Integers) -> None:
         for end in ends:
             row = self._columns[cluster][end]
             column = row.argmin()
@@ -161,7 +165,7 @@ class _Members:
                 [self._columns[cluster], np.full_like(self._columns[cluster], np.inf)], axis=1
             )
             self._points[cluster] = np.concatenate([self._points[cluster], np.zeros_like(self._points[cluster])])
-        regrets = self._costs[point] - self._costs[point, cluster]
+        regrets = self._costs[:, point] - self._costs[cluster, point]
         regrets[cluster] = np.inf
         self._columns[cluster][:, column] = regrets
         self._points[cluster][column] = point
