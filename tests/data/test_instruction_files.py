@@ -152,7 +152,18 @@ def test_captions_of_a_bad_split_do_not_shift_the_rows(tmp_path):
 def test_of_a_key_that_stands_twice_the_last_counts(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"image": "a.png", "captions": ["a", "b", "c"], "captions": ["d", "e"]}\n')
     write_subset(open_instructions(tmp_path / "a.jsonl"), [1], tmp_path / "b.jsonl")
-    assert (tmp_path / "b.jsonl").read_text() == '{"image": "a.png", "captions": ["e"]}\n'
+    text = (tmp_path / "b.jsonl").read_text()
+    assert text == '{"image": "a.png", "captions": ["a", "b", "c"], "captions": ["e"]}\n'
+
+
+def test_a_record_with_a_key_twice_stays_as_it_is_written(tmp_path):
+    record = (
+        '{"image": "a.png", "big": BIG, "captions": ["x", ["captions"]], "w": 1e400, "captions": "z", '
+        '"n": {"captions": ["y"]}, "captions": ["a", "\\u00e9", "c"], "e": 1.0000000000000000000001}\n'
+    ).replace("BIG", "7" * 5000)
+    (tmp_path / "a.jsonl").write_text(record)
+    write_subset(open_instructions(tmp_path / "a.jsonl", check_files=False), [0, 2], tmp_path / "b.jsonl")
+    assert (tmp_path / "b.jsonl").read_text() == record.replace('["a", "\\u00e9", "c"]', '["a", "c"]')
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from eotune.core.errors import InputError
@@ -24,9 +26,6 @@ def written(tmp_path):
     def build(rows, name="set.json", images=True):
         path = tmp_path / name
         if name.endswith(".parquet"):
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
             path.parent.mkdir(exist_ok=True)
             pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
         elif name.endswith(".jsonl"):
@@ -84,6 +83,17 @@ def test_parquet_is_known_by_its_look(written):
     path = path.rename(path.with_name("set"))
     assert open_instructions(path).container == "parquet"
     assert len(samples(path)) == 3
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path):
+    columns = [["1.png"], ["a port"], ["2.png"], [1], [2]]
+    for names, wrong in ((["image", "caption", "image", "x", "y"], True), (["image", "caption", "z", "x", "x"], False)):
+        pq.write_table(pa.Table.from_arrays(list(map(pa.array, columns)), names=names), tmp_path / "a.parquet")
+        if wrong:
+            with pytest.raises(InputError, match="a.parquet: has the column 'image' twice; remove or rename"):
+                open_instructions(tmp_path / "a.parquet", check_files=False)
+        else:
+            assert len(list(open_instructions(tmp_path / "a.parquet", check_files=False).samples())) == 1
 
 
 def test_a_folder_of_parquet_files_is_read_by_name(written, tmp_path):

@@ -218,7 +218,10 @@ def test_an_unreadable_image_is_named_and_the_rest_is_finished(scenes, tmp_path)
 def test_too_few_survivors_are_all_kept(scenes, tmp_path, capsys):
     summary = select(config(scenes, keep=1.0), tmp_path / "out")
     assert (summary["asked"], summary["kept"]) == (55, 49)
-    assert "49 samples are left for the 55 asked for" in capsys.readouterr().err
+    said = "49 samples are kept of the 55 asked for: the first cut leaves no more"
+    assert summary["warnings"][0] == said
+    assert f"warning: {said}\n" in capsys.readouterr().err
+    assert said in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_an_encoder_is_asked_for_before_anything_runs(scenes, tmp_path):
@@ -309,7 +312,7 @@ def test_the_plan_knows_what_is_left_on_disk(scenes, tmp_path, settings):
 
 def test_the_plan_of_many_rows_goes_by_what_was_measured(scenes, monkeypatch):
     monkeypatch.setattr("eotune.runs.select_plan._counted", lambda *_: replace(found, good=10_000_000))
-    monkeypatch.setattr("eotune.runs.select_plan._seconds_each", lambda *_: 0.0)
+    monkeypatch.setattr("eotune.runs.select_plan._timed", lambda *_: (0.0, ()))
     worker = SimpleNamespace(encoder=SimpleNamespace(dim=384))
     monkeypatch.setattr("eotune.runs.select_plan.EmbedTexts", lambda *_: worker)
     found = _counted(open_instructions(scenes), config(scenes))

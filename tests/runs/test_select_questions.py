@@ -18,6 +18,7 @@ from eotune.runs.selected import _choose
 from eotune.runs.workshop import Workshop
 from eotune.selection import workers
 from eotune.selection.config import SelectionConfig
+from eotune.selection.strategies.by_name import create
 
 QUESTIONS = 36  # three of each image
 
@@ -112,7 +113,8 @@ def test_texts_of_one_word_have_no_score_and_many_are_warned_of(samples, tmp_pat
     summary = select(config(samples, encoder="tiny", clusters=1, keep=1), tmp_path / "out")
     assert reasons(tmp_path / "out") == ["unscored"] * 2 + ["kept"] * 4
     warning = "perturbation: 2 texts have a single word, which cannot be deleted; they have no score"
-    assert (summary["failed"], summary["warnings"]) == (0, [warning])
+    fewer = "4 samples are kept of the 6 asked for: the first cut leaves no more but 2 that have no score"
+    assert (summary["failed"], summary["warnings"]) == (0, [fewer, warning])
     assert f"warning: {warning}" in capsys.readouterr().err
     assert warning[1:] in (tmp_path / "out" / "report.html").read_text()
     write(samples, rows[:2])
@@ -139,7 +141,7 @@ def test_a_single_sample_has_no_ranking_to_compare(samples, tmp_path):
     write(samples, [record(0, id=name) for name in "abc"])
     summary = select(config(samples, encoder="tiny", clusters=1, keep=1, stability=10), tmp_path / "out")
     assert (summary["kept"], summary["rankings"]) == (1, None)
-    assert summary["warnings"] == ["stability: fewer than two samples have a score, so that no ranking is compared"]
+    assert summary["warnings"][1:] == ["stability: fewer than two samples have a score, so that no ranking is compared"]
 
 
 def test_the_numbers_of_clusters_to_try_suit_a_few_records(samples, tmp_path):
@@ -184,8 +186,11 @@ def test_an_image_that_the_encoder_refuses_takes_its_questions_alone(samples, tm
 
 def test_samples_of_several_images_say_what_they_are_scored_by(samples, tmp_path, capsys):
     write(samples, [record(0, image=["0.png", "1.png"]), record(3), record(6)])
-    select(config(samples, encoder="tiny", clusters=1), tmp_path / "out")
-    assert "1 samples have several images: they are scored by the first of them" in capsys.readouterr().err
+    summary = select(config(samples, encoder="tiny", clusters=1), tmp_path / "out")
+    said = "1 samples have several images: they are scored by the first of them"
+    assert summary["warnings"] == [said]
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_folder_of_files_goes_on_after_its_subset_was_written(samples, tmp_path):
@@ -381,3 +386,56 @@ def test_what_another_program_reads_is_written_later_too(samples, tmp_path):
     assert summary["files"]["xcomposer"] == "xcomposer.json"
     first, second = ((tmp_path / name / "xcomposer.json").read_bytes() for name in ("out", "both"))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({"encoder": "vlm:/nowhere"}, "/nowhere: no such directory"),
+        ({"encoder": "hf:/nowhere"}, "/nowhere: no such directory"),
+        ({"encoder": "composed:/nowhere"}, "composed:/nowhere: no such directory"),
+        ({"encoder": "vml:model"}, "unknown encoder scheme 'vml'; did you mean 'vlm'"),
+        ({"encoder": "tiny", "pool": "product", "normalize": True}, "normalize with pool 'product'"),
+        ({"encoder": "vlm:org/name", "strategy": {"name": "similarity"}}, "has no similarity of image and text"),
+        ({"sentence_encoder": "minlm"}, "unknown encoder scheme 'minlm'; did you mean 'minilm'"),
+        ({"sentence_encoder": "hf:/nowhere"}, "/nowhere: no such directory"),
+    ],
+)
+def test_a_wrong_encoder_is_refused_before_anything_is_read(samples, tmp_path, settings, refusal):
+    with pytest.raises(InputError, match=refusal):
+        select(config(samples, **settings), tmp_path / "out")
+    assert not (tmp_path / "out" / "stages").exists()
+    with pytest.raises(InputError, match=refusal):
+        plan(config(samples, **settings))
+
+
+def test_an_image_copied_again_is_read_again_by_a_selection_that_takes_over(samples, tmp_path, computed):
+    image = samples.parent / "images" / "1.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:60])
+    chosen = config(samples, encoder="tiny")
+    assert select(chosen, tmp_path / "old", shard_size=12)["failed"] == 3
+    image.write_bytes(whole)
+    computed()
+    again = select(chosen, tmp_path / "new", shard_size=12, reuse=[tmp_path / "old"])
+    assert (again["failed"], computed()["ReadImages"]) == (0, 12)
+    fresh = select(chosen, tmp_path / "fresh", shard_size=12)
+    assert (again["kept"], again["counts"]) == (fresh["kept"], fresh["counts"])
+    table = "selection.parquet"
+    assert pq.read_table(tmp_path / "new" / table).equals(pq.read_table(tmp_path / "fresh" / table))
+
+
+def test_a_plan_tells_what_fails_of_what_it_times(samples):
+    (samples.parent / "images" / "0.png").write_bytes(b"")
+    found = plan(config(samples, encoder="tiny"))
+    assert [one.partition(" (")[0] for one in found["warnings"]] == [
+        "images: 3 of 32 samples that were timed fail",
+        "perturbation: 3 of 32 samples that were timed fail",
+    ]
+    assert "r0: " in found["warnings"][0]
+    assert plan(config(samples, strategy={"name": "random"}, split=None))["warnings"] == found["warnings"][:1]
+
+
+def test_a_quota_is_known_with_a_hyphen_too(samples):
+    strategy = {"name": "stratified", "quota": "square-root"}
+    assert create(strategy).config.quota == "square_root"

@@ -68,7 +68,10 @@ def test_wrong_sizes_are_refused(sizes, total, available):
         quotas(sizes, total, available)
 
 
-@pytest.mark.parametrize("keep", [0, -0.1, 1.5, "1/0", "a third", float("nan"), "", None])
+_WRONG = [0, -0.1, 1.5, "1/0", "a third", float("nan"), "inf", "", None, "1e-999999999", "1e999999999"]
+
+
+@pytest.mark.parametrize("keep", _WRONG)
 def test_wrong_shares_are_refused(keep):
     with pytest.raises(InputError, match="keep must be above 0 and at most 1"):
         share(keep)

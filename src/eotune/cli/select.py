@@ -85,6 +85,8 @@ def command(
 
         say(f"{summary['failed']:,} records or images could not be used:")
         say("\n".join(f"  - {one['id']}: {one['error']}" for one in summary["failures"][:20]))
+        if any(one["stage"] == "images" for one in summary["failures"]):
+            say(f"Once images are repaired, choose another --out, with --reuse {out}.")
         raise typer.Exit(1)
 
 
@@ -99,3 +101,7 @@ def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"{step['step']:>12}  {step['rows']:>12,} rows  {passes:>20}  {step['time']}")
     typer.echo(f"{'in all':>12}  {'':>17}  {'':>20}  {found['time']}, in one process that takes over nothing")
     typer.echo(f"{'disk':>12}  {found['disk_mb']:,.1f} MB in --out")
+    from eotune.core.progress import say
+
+    for warning in found["warnings"]:
+        say(f"warning: {warning}")

@@ -13,7 +13,7 @@ import numpy as np
 from eotune.core.errors import InputError
 from eotune.core.files import new_directory, replaced
 from eotune.data.caption_formats import RowError
-from eotune.data.instruction_json import Piece, element_pieces, kept_pieces, line_value
+from eotune.data.instruction_json import Piece, element_pieces, kept_pieces
 from eotune.data.instruction_parquet import copy_rows, parquet_files
 from eotune.data.instruction_placeholders import PLACEHOLDER
 from eotune.data.instruction_records import KEYS, ROLES, caption_key
@@ -187,12 +187,7 @@ def _kept_piece(source: InstructionSource, wanted: _Wanted, piece: Piece) -> byt
     key = caption_key(piece.value)
     elements = count_up()
     keep: Callable[[Piece], bytes | None] = lambda one: one.text if next(elements) in chosen else None  # noqa: E731
-    text = b"".join(kept_pieces(element_pieces(piece.text, key), keep))
-    expected = [piece.value[key][position] for position in chosen]
-    if line_value(text, 0)[key] == expected:
-        return text
-    # The key stands twice in the record, and the last counts: a new text has it once.
-    return json.dumps({**piece.value, key: expected}).encode() + piece.text[len(piece.text.rstrip()) :]
+    return b"".join(kept_pieces(element_pieces(piece.text, key), keep))
 
 
 def _kept_row(source: InstructionSource, wanted: _Wanted, row: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -136,8 +136,13 @@ def document_pieces(path: Path, key: str) -> Iterator[Piece]:
 
 
 def element_pieces(text: bytes, key: str) -> Iterator[Piece]:
-    """Yield the elements of the list under ``key`` in one record, as :func:`document_pieces` does those of a file."""
-    yield from _Window("record", io.BytesIO(text)).pieces(key)
+    """Yield the elements of the list under ``key`` in one record, as :func:`document_pieces` does those of a file.
+
+    Of lists under equal keys it is the last, which alone counts.
+    """
+    members = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str).decode(text.decode())
+    lists = sum(name == key and isinstance(value, list) for name, value in members)
+    yield from _Window("record", io.BytesIO(text)).pieces(key, skip=lists - 1)
 
 
 def _integer(digits: str) -> int | str:
@@ -162,7 +167,7 @@ class _Window:
         self._start = self._at = 0
         self._line, self._column = 1, 1  # of the buffer's first character
 
-    def pieces(self, key: str) -> Iterator[Piece]:
+    def pieces(self, key: str, *, skip: int = 0) -> Iterator[Piece]:
         if not self._peek():
             raise InputError(f"{self._name}: the file is empty", remedy="write or copy it again")
         if self._buffer[self._at] == "\ufeff":
@@ -171,7 +176,7 @@ class _Window:
         if opening == "[":
             yield from self._elements()
         elif opening == "{":
-            yield from self._members(key)
+            yield from self._members(key, skip)
         else:
             raise self._wrong("neither a list nor an object", self._at)
         if self._peek():
@@ -191,7 +196,7 @@ class _Window:
             if not self._goes_on("]"):
                 return
 
-    def _members(self, key: str) -> Iterator[Piece]:
+    def _members(self, key: str, skip: int) -> Iterator[Piece]:
         self._at += 1
         found: list[str] = []
         is_found = False
@@ -204,10 +209,11 @@ class _Window:
             if self._peek() != ":" or not isinstance(name, str):
                 raise self._wrong("expecting a key and ':'", self._at)
             self._at += 1
-            if self._peek() == "[" and name == key and not is_found:
+            if self._peek() == "[" and name == key and not is_found and skip <= 0:
                 is_found = True
                 yield from self._elements()
             else:
+                skip -= name == key and self._peek() == "["
                 found.append(shown(name))
                 self._value()
             more = self._goes_on("}")

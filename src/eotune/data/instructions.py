@@ -298,6 +298,7 @@ def open_instructions(
         if path.is_dir():
             _warn_of_nested(path)
         count_rows(path)  # opens every file: a later one may be cut off
+        _refuse_repeated_columns(path)
         if source.split is not None:
             _refuse_misspelled_columns(path)
     else:
@@ -356,6 +357,15 @@ def _warn_of_nested(path: Path) -> None:
         if found is not None:
             say(f"warning: {path}: files in folders of it, such as {folder.name}/{found}, are not read")
             return
+
+
+def _refuse_repeated_columns(path: Path) -> None:
+    """Refuse a column that stands twice: which of the two is meant, nobody can tell."""
+    for file in parquet_files(path):
+        names = list(column_names(file))
+        twice = next((name for name in names if name in KEYS and names.count(name) > 1), None)
+        if twice:
+            raise InputError(f"{file}: has the column {twice!r} twice", remedy="remove or rename one of them")
 
 
 def _refuse_misspelled_columns(path: Path) -> None:

@@ -90,14 +90,27 @@ def load_image(
     return encoder.eval()
 
 
-def check_dual(name: str) -> None:
-    """Check what can be known of a dual encoder's name before it is loaded; an adapted model's (``run:``) is not read.
+def check_dual(name: str, others: Sequence[str] = ()) -> None:
+    """Check what can be known of a dual encoder before it is loaded: its name, and whether its directory is there.
+
+    Args:
+        name: As :func:`load` takes it, or an adapted model's (``run:``), which is not read.
+        others: What the caller takes besides, for the message.
 
     Raises:
-        InputError: The name is not one that :func:`load` takes.
+        InputError: The name is not one that :func:`load` takes, or names nothing.
     """
-    if not name.startswith("run:"):
-        _parsed(name, _SCHEMES, "load_model")
+    if name.startswith("run:"):
+        return
+    scheme, rest = _parsed(name, _SCHEMES, "load_model", others)
+    if scheme == "hf":
+        from eotune.encoders.pretrained import check_source
+
+        check_source(rest)
+    if scheme == "composed":
+        from eotune.encoders.composed import check_composed
+
+        check_composed(rest)
 
 
 def _feature(name: str) -> tuple[str, Feature | None]:
@@ -113,13 +126,14 @@ def _feature(name: str) -> tuple[str, Feature | None]:
     raise unknown_name(f"feature in encoder {shown(name)}:", feature, get_args(Feature))
 
 
-def _parsed(name: str, schemes: Mapping[str, str], adapted: str) -> tuple[str, str]:
+def _parsed(name: str, schemes: Mapping[str, str], adapted: str, others: Sequence[str] = ()) -> tuple[str, str]:
     """Return a name's scheme and what follows it.
 
     Args:
         name: What the user wrote.
         schemes: Those known.
         adapted: The function that loads adapted models.
+        others: Schemes that the caller knows besides.
     """
     check_name(name)
     scheme, colon, rest = name.partition(":")
@@ -130,7 +144,7 @@ def _parsed(name: str, schemes: Mapping[str, str], adapted: str) -> tuple[str, s
     if scheme not in schemes:
         if not colon and name and ("/" in name or Path(name).exists()):
             raise InputError(f"encoder {name!r} has no scheme", remedy=f"write hf:{name}, or composed:{name}")
-        raise unknown_name("encoder scheme", scheme, [*schemes, "run"])
+        raise unknown_name("encoder scheme", scheme, [*schemes, "run", *others])
     if bool(rest) != (scheme != "tiny"):
         raise InputError(f"encoder {name!r}", remedy="write for instance hf:openai/clip-vit-base-patch32, or tiny")
     return scheme, rest

@@ -1,5 +1,6 @@
 """A dual encoder put together: any vision tower, any sentence encoder, and two linear projections."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,9 +181,21 @@ def load_composed(source: str, *, image_size: int | None = None) -> ComposedDual
         InputError: Something is missing or does not fit.
         MissingExtraError: TEXT is ``offline-text`` and its package is not installed.
     """
-    directory = Path(source)
-    if directory.is_dir():
-        return _read_composed(directory, image_size)
+    pair = check_composed(source)
+    if pair is None:
+        return _read_composed(Path(source), image_size)
+    vision, text = (name.removeprefix("hf:") for name in pair.group("image", "text"))
+    return _join(vision, text_source(text), int(pair["dim"] or 256), image_size)
+
+
+def check_composed(source: str) -> re.Match[str] | None:
+    """Return the parts of ``IMAGE+TEXT@DIM``; None for a directory, which is not read.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if Path(source).is_dir():
+        return None
     pair = PAIR.fullmatch(source)
     if pair is None:
         what = "not of the form IMAGE+TEXT@DIM" if "+" in source else "no such directory"
@@ -190,8 +203,7 @@ def load_composed(source: str, *, image_size: int | None = None) -> ComposedDual
             f"composed:{source}: {what}",
             remedy="name a directory, or two models as in composed:google/vit-base-patch16-224+offline-text@256",
         )
-    vision, text = (name.removeprefix("hf:") for name in pair.group("image", "text"))
-    return _join(vision, text_source(text), int(pair["dim"] or 256), image_size)
+    return pair
 
 
 def _read_composed(directory: Path, image_size: int | None) -> ComposedDualEncoder:

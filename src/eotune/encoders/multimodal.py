@@ -18,6 +18,7 @@ from eotune.core.errors import InputError, shown
 from eotune.core.lookup import unknown_name
 from eotune.encoders.base import DualEncoder, autocast
 from eotune.encoders.by_name import check_dual, check_name, load
+from eotune.encoders.pretrained import check_source
 
 DualPooling = Literal["sum", "product"]
 _SCHEME = "vlm:"
@@ -175,8 +176,8 @@ def load_pairs(
         >>> encoder.perturbed_distances(images, ["a dark river"], [["a river", "a dark"]]).shape
         (1, 2)
     """
-    pool = check_pair_encoder(name, pool, precision)
-    if name.startswith(_SCHEME):
+    pool = check_pair_encoder(name, pool, precision, normalize=normalize)
+    if is_vlm(name):
         from eotune.encoders.multimodal_vlm import load_vlm
 
         encoder = load_vlm(
@@ -188,12 +189,10 @@ def load_pairs(
         )
         encoder.name = name
         return encoder.eval()
-    if normalize and pool == "product":
-        raise InputError("normalize with pool 'product'", remedy="leave one out: pool 'sum' is of unit length already")
     return DualPairEncoder(load_dual(name), "product" if pool == "product" else "sum", precision)
 
 
-def check_pair_encoder(name: str, pool: str | None = None, precision: str = "fp32") -> str:
+def check_pair_encoder(name: str, pool: str | None = None, precision: str = "fp32", *, normalize: bool = False) -> str:
     """Check what can be known of an encoder of pairs before it is loaded; return its pooling.
 
     Raises:
@@ -201,9 +200,11 @@ def check_pair_encoder(name: str, pool: str | None = None, precision: str = "fp3
     """
     check_name(name)
     autocast(torch.device("cpu"), precision)  # refuses another
-    vlm = name.startswith(_SCHEME)
-    if not vlm:
-        check_dual(name)
+    vlm = is_vlm(name)
+    if vlm:
+        check_source(name.removeprefix(_SCHEME))
+    else:
+        check_dual(name, [_SCHEME.removesuffix(":")])
     known = ("mean", "last") if vlm else get_args(DualPooling)
     pool = pool or known[0]
     if pool in _CANCELS:
@@ -213,7 +214,14 @@ def check_pair_encoder(name: str, pool: str | None = None, precision: str = "fp3
         )
     if pool not in known:
         raise unknown_name(f"pool of {shown(name)}:", pool, known)
+    if normalize and pool == "product":
+        raise InputError("normalize with pool 'product'", remedy="leave one out: pool 'sum' is of unit length already")
     return pool
+
+
+def is_vlm(name: str) -> bool:
+    """Return whether a name is that of a vision-language model, which has no similarity of image and text."""
+    return name.startswith(_SCHEME)
 
 
 def check_pairs(

@@ -12,7 +12,7 @@ from torch import nn
 from eotune.core.errors import InputError
 from eotune.core.lookup import require
 from eotune.encoders.base import DualEncoder, autocast, evaluating
-from eotune.encoders.by_name import load
+from eotune.encoders.by_name import check_dual, load
 from eotune.encoders.characters_read import characters_read
 from eotune.encoders.pretrained import check_source, first_line, quiet
 from eotune.encoders.sources import OFFLINE_TEXT, text_source
@@ -142,13 +142,14 @@ def check_sentence(name: str) -> str | None:
         name: As :func:`load_sentence` takes it.
 
     Returns:
-        The directory or hub id of a model of sentence-transformers; None for a dual encoder, of which nothing is known.
+        The directory or hub id of a model of sentence-transformers; None for a dual encoder.
 
     Raises:
         InputError: The name says nothing, or a directory is missing or no such model.
         MissingExtraError: It needs the offline-text extra.
     """
     if name != _OFFLINE and not name.startswith(_SCHEME):
+        check_dual(name, [_OFFLINE, _SCHEME.removesuffix(":")])
         return None
     source = text_source(OFFLINE_TEXT) if name == _OFFLINE else name.removeprefix(_SCHEME)
     if not source:

@@ -40,7 +40,8 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
 
     Returns:
         ``samples``, ``keep``, ``bad`` (records that cannot be used), ``steps`` (each with ``step``, ``rows``,
-        ``passes`` of a model, ``seconds`` and ``time``), ``seconds`` of all and their ``time``, and ``disk_mb``.
+        ``passes`` of a model, ``seconds`` and ``time``), ``seconds`` of all and their ``time``, ``disk_mb``, and
+        ``warnings``: what failed of the samples that were timed.
 
     Raises:
         InputError: The set or the encoders cannot be read, or ``keep`` is none of the records.
@@ -50,12 +51,13 @@ def plan(config: SelectionConfig) -> dict[str, Any]:
     targets = _counted_targets(config) if "targets" in strategy.needs else None
     keep = checked_total(config, counted.good)
     texts = EmbedTexts(config.sentence_encoder) if counted.good and embeds_texts(config, strategy) else None
-    steps = list(_steps(config, strategy, source, counted, targets, texts))
+    warnings: list[str] = []
+    steps = list(_steps(config, strategy, source, counted, targets, texts, warnings))
     seconds = sum(step["seconds"] for step in steps)
     disk = _disk(config, strategy, source, counted, targets, _dim(texts))
     return {
         "samples": counted.good, "bad": counted.bad, "keep": keep, "steps": steps, "seconds": seconds,
-        "time": duration(seconds), "disk_mb": round(disk / 2**20, 3),
+        "time": duration(seconds), "disk_mb": round(disk / 2**20, 3), "warnings": warnings,
     }  # fmt: skip
 
 
@@ -99,26 +101,35 @@ def _steps(
     counted: _Counted,
     targets: _Counted | None,
     texts: EmbedTexts | None,
+    warnings: list[str],
 ) -> Iterator[dict[str, Any]]:
+    """Yield the steps; add to ``warnings`` what fails."""
     n, probe, dim = counted.good, counted.probe, _dim(texts)
     if probe is None:
         return
+
+    def each_of(name: str, worker: Any, probe: pa.Table) -> float:
+        seconds, failed = _timed(worker, probe)
+        if len(failed):
+            first = f"{failed['id'][0].as_py()}: {failed['error'][0].as_py()}"
+            warnings.append(f"{name}: {len(failed)} of {len(probe)} samples that were timed fail ({first})")
+        return seconds
 
     def step(name: str, seconds: float, passes: int = 0, rows: int = n) -> dict[str, Any]:
         return {"step": name, "rows": rows, "passes": passes, "seconds": seconds, "time": duration(seconds)}
 
     if texts is not None and targets is not None and targets.probe is not None:
         m = targets.good
-        yield step("targets", m * _seconds_each(texts, targets.probe), m, m)
-    yield step("images", n * _seconds_each(ReadImages(str(source.root)), probe))
+        yield step("targets", m * each_of("targets", texts, targets.probe), m, m)
+    yield step("images", n * each_of("images", ReadImages(str(source.root)), probe))
     if texts is not None:
-        yield step("texts", n * _seconds_each(texts, probe), n)
+        yield step("texts", n * each_of("texts", texts, probe), n)
         listed = (config.clusters,) if isinstance(config.clusters, int) else config.clusters
         fits = min(1.0, n / _FITTED) * sum(_FIT + _FIT_EACH * k * dim for k in listed)
         yield step("clusters", fits + _EACH * n * dim)
     redrawn = config.stability is not None and config.encoder is not None
     each = {
-        column: _seconds_each(ScorePairs(score_config(config, source, column)), probe)
+        column: each_of(column, ScorePairs(score_config(config, source, column)), probe)
         for column in sorted((strategy.needs & SCORES) | ({"perturbation"} if redrawn else set()))
     }
     for column in sorted(strategy.needs & SCORES):
@@ -161,9 +172,10 @@ def _dim(texts: EmbedTexts | None) -> int:
     return 0 if texts is None else int(texts.encoder.dim)
 
 
-def _seconds_each(worker: Any, probe: pa.Table) -> float:
-    """Return the time of one row, after a first call that warms up."""
+def _timed(worker: Any, probe: pa.Table) -> tuple[float, pa.Table]:
+    """Return the time of one row, after a first call that warms up, and the rows that fail."""
     worker(probe.slice(0, 2))
     start = time.perf_counter()
-    worker(probe)
-    return (time.perf_counter() - start) / len(probe)
+    found = worker(probe)
+    seconds = (time.perf_counter() - start) / len(probe)
+    return seconds, found.filter(pc.is_valid(found["error"]))

@@ -56,8 +56,6 @@ def write_selection_report(
             ("Time", duration(sum(summary["seconds"].values())), "all steps"),
         ]
     )
-    if summary["kept"] < summary["asked"]:
-        page.text(f"{summary['asked']:,} were asked for; no more were left after the first cut.", warning=True)
     for warning in chosen.warnings:
         page.text(f"{warning[0].upper()}{warning[1:]}.", warning=True)
     _reasons(page, chosen)

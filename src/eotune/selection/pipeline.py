@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from eotune.core.errors import InputError
 from eotune.core.progress import say
-from eotune.encoders.multimodal import check_pair_encoder
+from eotune.encoders.multimodal import check_pair_encoder, is_vlm
 from eotune.encoders.sentence import check_sentence
 from eotune.selection.clusters import Separation, possible_clusters
 from eotune.selection.config import SelectionConfig
@@ -134,11 +134,12 @@ def choose(config: SelectionConfig, stages: Stages, clock: Callable[[str], Abstr
         with clock("stability"):
             rankings = _compared(stages.rescored(available), float(share(config.keep)))
     reason = np.where(result.reason == Reason.CUT, dropped, result.reason).astype(np.uint8)
-    if result.kept.sum() < total:
-        say(f"{int(result.kept.sum()):,} samples are left for the {total:,} asked for: all of them are kept")
     result = SelectionResult(result.kept, reason, result.score)
     cut = {name: int(stages.cut(name, n).sum()) for name in [*(["texts"] if wants_texts else []), *scores]}
+    several = stages.several_images() if scores else 0
     warnings = [
+        *([_fewer(reason, total)] if result.kept.sum() < total else []),
+        *([f"{several:,} samples have several images: they are scored by the first of them"] if several else []),
         *(f"{name}: {count:,} texts are longer than the encoder reads; their ends count for nothing"
           for name, count in cut.items() if count),
         *(["clusters: all texts have the same embedding, so that they are one cluster"]
@@ -179,7 +180,9 @@ def checked_strategy(config: SelectionConfig) -> Strategy:
             remedy="name one: --encoder vlm:ID_OR_DIR, or a dual encoder (hf:..., composed:..., run:...)",
         )
     if config.encoder is not None:
-        check_pair_encoder(config.encoder, config.pool, config.precision)
+        check_pair_encoder(config.encoder, config.pool, config.precision, normalize=config.normalize)
+        if "similarity" in strategy.needs and is_vlm(config.encoder):
+            raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
     if embeds_texts(config, strategy):
         check_sentence(config.sentence_encoder)
     return strategy
@@ -213,6 +216,14 @@ def _warnings_of_scores(scores: Mapping[str, np.ndarray], stages: Stages) -> Ite
         without = stages.unscored(column)
         if without > _MANY * (without + len(known)):
             yield f"{column}: {without:,} texts have a single word, which cannot be deleted; they have no score"
+
+
+def _fewer(reason: np.ndarray, total: int) -> str:
+    """Return why fewer are kept than were asked for."""
+    without = np.count_nonzero(reason == Reason.UNSCORED)
+    scored = f" but {without:,} that have no score" if without else ""
+    kept = np.count_nonzero(reason == Reason.KEPT)
+    return f"{kept:,} samples are kept of the {total:,} asked for: the first cut leaves no more{scored}"
 
 
 def _compared(scores: Mapping[str, np.ndarray], keep: float) -> Stability | None:

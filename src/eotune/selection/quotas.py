@@ -1,6 +1,7 @@
 """How many samples are kept, how many of each cluster, and which."""
 
 import math
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from eotune.core.errors import InputError, shown
 
 Rule = Literal["proportional", "square_root", "equal"]
 Integers = NDArray[np.int64]
+
+_LEAST = -30  # power of ten: shares below keep nothing of any set, and their fractions would take hours to write out
 
 
 def share(keep: float | str | Fraction) -> Fraction:
@@ -23,9 +26,10 @@ def share(keep: float | str | Fraction) -> Fraction:
         >>> share("1/3"), share(0.29)
         (Fraction(1, 3), Fraction(29, 100))
     """
+    text = str(keep)
     try:
-        value = Fraction(str(keep))
-    except (ValueError, ZeroDivisionError):
+        value = Fraction(text) if "/" in text or _LEAST < Decimal(text).adjusted() <= 0 else Fraction(0)
+    except (ValueError, ZeroDivisionError, InvalidOperation):
         value = Fraction(0)
     if not 0 < value <= 1:
         raise InputError(f"keep must be above 0 and at most 1; got {shown(keep)}", remedy="write it like 0.25 or 1/3")

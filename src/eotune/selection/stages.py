@@ -230,11 +230,12 @@ class Stages:
             InputError: The encoder of pairs cannot be read.
         """
         self._write_part("candidates", available)
-        lists = (table["images"] for table in read_columns(self.folder / "candidates", ["images"]))
-        many = sum(int(pc.sum(pc.greater(pc.list_value_length(one), 1)).as_py() or 0) for one in lists)
-        if many:
-            say(f"{many:,} samples have several images: they are scored by the first of them")
         return self._scored(column, "candidates", score_config(self.config, self.source, column), len(available))
+
+    def several_images(self) -> int:
+        """Return how many of the samples that are scored have more than one image."""
+        lists = (table["images"] for table in read_columns(self.folder / "candidates", ["images"]))
+        return sum(int(pc.sum(pc.greater(pc.list_value_length(one), 1)).as_py() or 0) for one in lists)
 
     def rescored(self, available: np.ndarray) -> dict[str, np.ndarray]:
         """Return perturbation scores ``(n,)`` of some samples with other numbers of words, and with other seeds.
@@ -296,7 +297,9 @@ class Stages:
             made = max(worth, key=lambda other: worth[other])
             take_over(stage, made / name)
             self.taken_over["stability" if source == _REDRAWN else name] = made, worth[made]
-        return map_shards(self.engine, worker, config, rows, stage)
+        # An image that another selection could not read may have been copied again since.
+        again = name == "images" and name in self.taken_over
+        return map_shards(self.engine, worker, config, rows, stage, retry_failed=again)
 
     def _refuse_all(self, name: str) -> NoReturn:
         first = next(row_failures(self.folder / name))

@@ -114,7 +114,7 @@ class ScorePairs:
         config: Which score, by what.
 
     Raises:
-        InputError: The encoder cannot be read, or has no similarity.
+        InputError: The encoder cannot be read.
     """
 
     runs_model = True
@@ -130,8 +130,6 @@ class ScorePairs:
                 load_dual=load_model,
             )
         )
-        if config.column == "similarity" and not isinstance(self.encoder, DualPairEncoder):
-            raise InputError(f"{config.encoder}: has no similarity of image and text", remedy="name a dual encoder")
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the score of the rows, and ``cut``: whether a text's end is not read.

@@ -128,7 +128,7 @@ class InstructData(Config):
     def _of(self, sample: InstructionSample, root: Path) -> Conversation | str:
         """Return a sample as a conversation, or what is wrong with it."""
         if len(sample.images) > 1:
-            return f"sample {sample.id}: has {len(sample.images)} images; one is taken"
+            return f"sample {sample.id}: has {len(sample.images)} images; a conversation has one"
         is_caption = sample.turns[0].role == "assistant"
         exchanges = ((self.prompt or DESCRIBE, sample.answer),) if is_caption else tuple(_exchanges(sample))
         if not exchanges:

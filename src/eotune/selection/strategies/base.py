@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError
@@ -78,6 +79,11 @@ class QuotaConfig(StrategyConfig):
 
     quota: Quota = "proportional"
     images_in_turn: bool = False
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _hyphens(cls, value: object) -> object:
+        return value.replace("-", "_") if isinstance(value, str) else value
 
 
 class ScoredStrategy(Strategy):
