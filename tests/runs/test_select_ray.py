@@ -5,7 +5,9 @@ import signal
 import threading
 import time
 
+import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from eotune.data.scenes import write_dataset
@@ -34,9 +36,13 @@ def test_a_cluster_chooses_what_one_process_does(tmp_path):
     again = select(config, tmp_path / "killed", engine="ray", workers=2, shard_size=10)
     killer.join()
     assert local["counts"] == whole["counts"] == again["counts"]
-    expected = (tmp_path / "local" / "selection.parquet").read_bytes()
+    expected = pq.read_table(tmp_path / "local" / "selection.parquet")
     for name in ("ray", "killed"):
-        assert (tmp_path / name / "selection.parquet").read_bytes() == expected
+        table = pq.read_table(tmp_path / name / "selection.parquet")
+        assert table.drop_columns("score").equals(expected.drop_columns("score"))
+        # A worker of Ray computes in one thread, a process alone in many: some processors round differently then.
+        score, known = (one["score"].to_numpy() for one in (table, expected))
+        np.testing.assert_allclose(score, known, atol=1e-5)
         assert (tmp_path / name / "subset.jsonl").read_bytes() == (tmp_path / "local" / "subset.jsonl").read_bytes()
 
 

@@ -26,6 +26,7 @@ def test_a_cluster_builds_the_same_index(archive, tmp_path):
     assert spread["tiles"] == local["tiles"] > 6
     one, other = Index.open(tmp_path / "local"), Index.open(tmp_path / "ray")
     red = np.full((48, 48, 3), (200, 20, 20), np.uint8)
-    assert [(hit.path, hit.window, hit.score) for hit in one.search(image=red, k=20)] == [
-        (hit.path, hit.window, hit.score) for hit in other.search(image=red, k=20)
-    ]
+    mine, theirs = one.search(image=red, k=20), other.search(image=red, k=20)
+    assert [(hit.path, hit.window) for hit in mine] == [(hit.path, hit.window) for hit in theirs]
+    # A worker of Ray computes in one thread, a process alone in many: some processors round differently then.
+    assert [hit.score for hit in mine] == pytest.approx([hit.score for hit in theirs], abs=1e-5)
