@@ -40,6 +40,7 @@ def test_difficult_may_be_missing_and_so_may_every_box(labels):
     ("line", "message"),
     [
         ("1 1 5 1 5 3 1 ship 0", "line 2: class '0' is a number"),
+        ("0 0 1e308 0 1e308 1e308 0 1e308 ship 0", "line 2: '1e308' is no coordinate"),
         ("1 1 5 1 ship 0", "line 2: 6 words; wanted are eight coordinates"),
         ("1 1 5 1 5 3 1 x ship 0", "line 2: 'x' is no coordinate"),
         ("1 1 5 1 5 3 1 nan ship 0", "line 2: 'nan' is no coordinate"),

@@ -160,6 +160,14 @@ def test_wrong_rows_are_refused_with_their_place(jsonl, rows, message):
     assert message in refused(jsonl(rows))
 
 
+def test_rows_without_a_split_are_told_of(jsonl, capsys):
+    rows = [*ROWS[:3], {"image": "d.png", "label": "marsh"}]
+    assert read_labelled(jsonl(rows), split="train").classes == ("field", "pond")
+    assert "1 of 4 rows give no split and are left out, the first of them 'd.png'" in capsys.readouterr().err
+    assert len(read_labelled(jsonl(rows)).images) == 4
+    assert capsys.readouterr().err == ""
+
+
 def test_missing_images_and_splits_are_refused(jsonl):
     rows = [{"image": "a.png", "label": "x"}]
     assert "no such file" in refused(jsonl(rows, images=False))

@@ -22,7 +22,8 @@ def features():
 
 
 def targets(features, **settings):
-    return create({"name": "deblora", "clusters": 3, **settings}).targets(features)
+    few = {} if "clustering" in settings else {"clusters": 3}
+    return create({"name": "deblora", **few, **settings}).targets(features)
 
 
 def transcription(values, labels, clusters, strong, share):
@@ -155,8 +156,13 @@ def test_settings_are_checked():
         ({"eps": 3.0}, "eps is dbscan's; clustering is kmeans"),
         ({"clustering": "hdbscan", "eps": 3.0}, "eps is dbscan's; clustering is hdbscan"),
         ({"min_samples": 50}, "min_samples is dbscan's and hdbscan's; clustering is kmeans"),
+        ({"clustering": "dbscan", "clusters": 8}, "clusters and rho are kmeans's; clustering is dbscan"),
+        ({"clustering": "hdbscan", "rho": 2}, "clusters and rho are kmeans's; clustering is hdbscan"),
+        ({"centre": "class_mean", "weights": "cluster"}, "weights are those of clusters; centre is class_mean"),
+        ({"features": "frozen", "start": "fresh"}, "first and start are of a run with a first phase"),
+        ({"features": "frozen", "first": 0.2}, "first and start are of a run with a first phase"),
     ],
 )
-def test_settings_of_another_clustering_are_refused(settings, message):
+def test_settings_of_another_choice_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         create({"name": "deblora", **settings})

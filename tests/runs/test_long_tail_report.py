@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -179,6 +180,19 @@ def test_what_makes_figures_doubtful_is_said(run):
     write_report(run)
     page = (run / "report.html").read_text()
     assert page.count('class="warn"') >= 4
+
+
+def test_a_class_without_test_images_is_named(run):
+    files = LongTailFiles.read(run)
+    more = replace(files.classes[0], name="Quarry", group="tail", test_images=0)
+    said = list(cautions(replace(files, classes=[*files.classes, more])))
+    assert said[0] == "The tail is measured without Quarry: no test image is of that class."
+
+
+def test_no_cluster_at_all_is_said(run):
+    (run / "targets.json").write_text(json.dumps({"composition": [], "noise": 19}))
+    write_report(run)
+    assert "No cluster was found, all 19 images are noise" in (run / "report.html").read_text()
 
 
 def test_a_loss_is_said_to_be_one(run):

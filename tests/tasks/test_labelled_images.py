@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from eotune.core.errors import EotuneError
 from eotune.data.augment import Augmentation
 from eotune.data.cache import ImageCache
 from eotune.encoders import load_image
@@ -57,3 +58,11 @@ def test_views_are_embedded_as_images_are(cache, encoder):
     one = encoder.embed_pixels(torch.from_numpy(encoder.transform.five_crops(IMAGES[3])), precision="fp32")
     np.testing.assert_allclose(views[3], one, atol=1e-5)
     assert not np.allclose(views[:, 0], image_features(encoder, cache, precision="fp32"), atol=1e-3)
+
+
+def test_features_of_a_model_that_diverged_say_so(cache):
+    broken = load_image("tiny", image_size=32)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(EotuneError, match=r"embedding train: the features of 6 of 6 images .* lower training.learning"):
+        image_features(broken, cache, precision="fp32", description="embedding train")

@@ -73,6 +73,8 @@ def test_more_cannot_be_held_out_than_there_is(folder):
     [
         ({"validation": 1.5}, "a share between 0 and 1, got 1.5"),
         ({"test": 0}, "at least one image of each class"),
+        ({"validation": True}, "images of each class, or a file with its split; got true"),
+        ({"test": False}, "images of each class, or a file with its split; got false"),
         ({"largest": 3}, "largest and class_order belong to imbalance_ratio"),
     ],
 )

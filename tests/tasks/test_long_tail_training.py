@@ -32,6 +32,11 @@ def phases(tmp_path):
     return of
 
 
+def test_clusters_that_are_all_noise_are_told_of(phases, capsys):
+    phases({"name": "deblora", "clustering": "dbscan", "eps": 1e-9, "strong": 2})
+    assert "warning: no cluster was found, all images are noise" in capsys.readouterr().err
+
+
 def drawn(work):
     """Share of each class among the samples that a phase draws in 20 epochs."""
     labels = [work.dataset[epoch, index]["label"] for epoch in range(20) for index in range(len(work.dataset))]

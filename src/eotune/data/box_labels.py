@@ -1,6 +1,5 @@
 """Labelled oriented boxes of one image, and what reading them from lines of text has in common."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ import numpy as np
 
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import nearest
+
+_FARTHEST = 1e7  # pixels; no image is as wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def coordinates(words: Sequence[str]) -> list[float]:
-    """Return eight finite numbers.
+    """Return eight numbers that can be pixels.
 
     Raises:
         LineError: Some word is none.
@@ -87,7 +88,7 @@ def coordinates(words: Sequence[str]) -> list[float]:
             value = float(word)
         except ValueError:
             raise LineError(f"{shown(word)} is no coordinate") from None
-        if not math.isfinite(value):
+        if not abs(value) <= _FARTHEST:
             raise LineError(f"{shown(word)} is no coordinate")
         values.append(value)
     return values

@@ -12,6 +12,7 @@ import numpy as np
 
 from eotune.core.errors import InputError, shown
 from eotune.core.lookup import nearest
+from eotune.core.progress import say
 from eotune.data.caption_formats import (
     Format,
     Parsed,
@@ -116,6 +117,12 @@ def read_labelled(
         parsed = _parse(path)
         if split is not None and parsed.records and all(record.split is None for record in parsed.records):
             raise InputError(f"{path}: gives no split, so none is {shown(split)}", remedy="ask for none, or write them")
+        without = [record.image for record in parsed.records if split is not None and record.split is None]
+        if without:
+            say(
+                f"warning: {path}: {len(without):,} of {len(parsed.records):,} rows give no split and are left out, "
+                f"the first of them {shown(without[0])}"
+            )
         root, records, problems = checked_records(path, parsed, images=images, split=split, check_files=True)
     names = sorted({_label(record) for record in records}) if classes is None else list(classes)
     problems = [*problems, *_unknown_labels(records, names), *alike(names)]

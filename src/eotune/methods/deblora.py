@@ -32,6 +32,7 @@ from eotune.metrics.class_geometry import class_centres
 
 _STARTS = 3  # of k-means; the best one counts
 _MIN_SAMPLES = 5
+_CLUSTERS, _RHO, _FIRST = 32, 10.0, 0.5
 
 
 class DebloraConfig(lora.LoraConfig):
@@ -62,11 +63,11 @@ class DebloraConfig(lora.LoraConfig):
 
     name: Literal["deblora"] = "deblora"  # type: ignore[assignment]
     features: Literal["lora", "frozen"] = "lora"
-    first: float = Field(default=0.5, gt=0, lt=1)
+    first: float = Field(default=_FIRST, gt=0, lt=1)
     start: Literal["lora", "fresh"] = "lora"
     clustering: Literal["kmeans", "dbscan", "hdbscan"] = "kmeans"
-    clusters: int = Field(default=32, ge=1)
-    rho: float = Field(default=10.0, ge=1)
+    clusters: int = Field(default=_CLUSTERS, ge=1)
+    rho: float = Field(default=_RHO, ge=1)
     eps: float | None = Field(default=None, gt=0)
     min_samples: int = Field(default=_MIN_SAMPLES, ge=1)
     standardise: bool = False
@@ -85,6 +86,12 @@ class DebloraConfig(lora.LoraConfig):
             raise ValueError(f"eps is dbscan's; clustering is {self.clustering}")
         if self.min_samples != _MIN_SAMPLES and self.clustering == "kmeans":
             raise ValueError("min_samples is dbscan's and hdbscan's; clustering is kmeans")
+        if self.clustering != "kmeans" and (self.clusters, self.rho) != (_CLUSTERS, _RHO):
+            raise ValueError(f"clusters and rho are kmeans's; clustering is {self.clustering}")
+        if self.centre == "class_mean" and self.weights != "class":
+            raise ValueError("weights are those of clusters; centre is class_mean")
+        if self.features == "frozen" and (self.first, self.start) != (_FIRST, "lora"):
+            raise ValueError("first and start are of a run with a first phase; features are frozen")
         return self
 
 

@@ -65,7 +65,11 @@ def cautions(files: LongTailFiles) -> Iterator[str]:
     run = files.run
     yield from leak_cautions(run.data)
     for group, _ in files.groups():
-        if not any(one.test_images for one in files.classes if one.group == group):
+        without = [one.name for one in files.classes if one.group == group and not one.test_images]
+        if any(one.test_images for one in files.classes if one.group == group):
+            if without:
+                yield f"The {group} is measured without {', '.join(without)}: no test image is of that class."
+        else:
             yield f"No {group} class has a test image: nothing here measures the {group}."
     own, probe = (run.row(f"{name}_macro_f1") for name in ("own", "probe"))
     if own and probe and own["value"] < probe["value"]:

@@ -111,6 +111,11 @@ def targets_section(page: Page, files: LongTailFiles) -> None:
             + (f"; {noise:,} images are in none." if noise else ".")
         )
         _composition(page, files, composition)
+    elif targets.get("noise"):
+        page.text(
+            f"No cluster was found, all {targets['noise']:,} images are noise: each class was pulled to its own mean.",
+            warning=True,
+        )
     pairs = targets.get("collapsed_pairs")
     if pairs:
         listed = "; ".join(f"{first} and {second}" for first, second, *_ in pairs)

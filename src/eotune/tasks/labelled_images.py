@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from eotune.core.errors import EotuneError
 from eotune.core.progress import progress
 from eotune.core.seeds import generator
 from eotune.data.augment import Augmentation
@@ -81,6 +82,7 @@ def image_features(
 
     Raises:
         InputError: An image cannot be read.
+        EotuneError: Features are not finite, as those of a model that diverged.
     """
     batches = [
         encoder.embed_images(
@@ -90,7 +92,15 @@ def image_features(
         )
         for start in progress(range(0, len(cache), _BATCH), description=description)
     ]
-    return np.concatenate(batches) if batches else np.zeros((0, encoder.dim), np.float32)
+    features = np.concatenate(batches) if batches else np.zeros((0, encoder.dim), np.float32)
+    wrong = np.count_nonzero(~np.isfinite(features).all(axis=1))
+    if wrong:
+        raise EotuneError(
+            f"{description}: the features of {wrong:,} of {len(features):,} images are not finite numbers; after "
+            "training, it diverged: lower training.learning_rate, or take training.precision fp32, and begin anew in "
+            "another --out"
+        )
+    return features
 
 
 def view_features(

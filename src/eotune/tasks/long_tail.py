@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eotune.core.config import Config
 from eotune.core.errors import InputError, shown
@@ -75,6 +75,13 @@ class LongTailConfig(Config):
     bands: BandInput | None = None
     five_crops: bool = False
     objective: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("validation", "test", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError(f"want images of each class, or a file with its split; got {str(value).lower()}")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "LongTailConfig":

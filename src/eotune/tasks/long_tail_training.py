@@ -161,6 +161,8 @@ class LongTailTraining:
                 derive_seed(self.seed, "targets") % 2**31,
             )
         )
+        if targets.report.get("noise") == len(self.data.train):
+            say("warning: no cluster was found, all images are noise: classes are pulled to their own means")
         folder.mkdir(parents=True, exist_ok=True)
         with replaced(values) as temporary, temporary.open("wb") as stream:
             np.save(stream, targets.values, allow_pickle=False)
