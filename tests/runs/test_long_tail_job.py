@@ -127,7 +127,7 @@ def test_both_phases_of_deblora_share_the_epochs_of_lora(values):
     assert [(p.name, s.epochs) for p, s in zip(phases, phase_settings(recipe.training, phases), strict=True)] == [
         ("lora", 2.0), ("debias", 6.0),
     ]  # fmt: skip
-    frozen = create({**recipe.method, "features": "frozen"}).phases()
+    frozen = create({**DEBLORA, "features": "frozen"}).phases()
     assert [s.epochs for s in phase_settings(recipe.training, frozen)] == [8.0]
     with pytest.raises(InputError, match="training.epochs 1 is too few for 2 phases; give at least 2"):
         phase_settings(recipe.training.model_copy(update={"epochs": 1.0}), phases)
